@@ -1,0 +1,1 @@
+"""Object stores: where sealed bytes live, in several clouds."""

@@ -1,0 +1,155 @@
+"""The shapes that stores speak in: who signs (`Grants`), who may all (`Keeper`), what a vault sees (`Store`).
+
+A vault only ever creates, reads and lists. Whoever signs those requests holds the credentials;
+whoever carries them out needs none. All methods are synchronous and safe to call from threads.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object as a listing shows it: name relative to the prefix of who lists, size in bytes."""
+
+    name: str
+    size: int
+    modified: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PutIntent:
+    """What somebody wants to create: the signature is bound to all of this where the provider can.
+
+    Attributes:
+        size: bytes.
+        sha256: 32 raw bytes.
+        md5: 16 raw bytes where `Grants.binds_md5` asks for them, else None.
+    """
+
+    name: str
+    size: int
+    sha256: bytes
+    md5: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request that anyone may carry out until `expires_at`. The headers are to be sent as they are.
+
+    The URL is a credential: it goes into no log and no message.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"SignedRequest({self.method}, expires_at={self.expires_at.isoformat()})"
+
+
+class Grants(Protocol):
+    """Signs requests for one prefix at one location. Names are relative to that prefix."""
+
+    @property
+    def location(self) -> str:
+        """The location's name."""
+
+    @property
+    def binds_md5(self) -> bool:
+        """Whether `PutIntent.md5` is needed: the provider verifies MD5 and no SHA-256."""
+
+    def sign_puts(self, puts: Sequence[PutIntent]) -> list[SignedRequest]:
+        """Requests that create these objects, and replace nothing; in the order of `puts`."""
+
+    def sign_gets(self, names: Sequence[str]) -> list[SignedRequest]:
+        """Requests that read these objects, whole or by a `Range` header; in the order of `names`."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose names begin with `prefix`, in no promised order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a location can do, as tried or asked, not as believed."""
+
+    create_only: bool
+    bound_checksums: bool
+    versioning: bool
+    object_lock: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a probe of a location found.
+
+    Attributes:
+        latency_seconds: of one small signed get; None where nothing answered.
+        capabilities: None where the location could not be tried (unreachable, denied, read-only).
+        message: for people: what is wrong and what to do; "" where all is well.
+        error: what ended the probe early; None where it came to its end.
+    """
+
+    reachable: bool
+    writable: bool
+    latency_seconds: float | None
+    capabilities: Capabilities | None
+    message: str
+    error: Exception | None = None
+
+
+class Keeper(Grants, Protocol):
+    """Holds a location's credentials, and so may do what a worker must not."""
+
+    def head(self, name: str) -> ObjectInfo:
+        """One object's facts.
+
+        Raises:
+            MissingError: there is no such object.
+        """
+
+    def delete(self, name: str) -> None:
+        """Remove one object; one that isn't there is no error."""
+
+    def versioning(self) -> tuple[bool, bool]:
+        """Whether the bucket keeps (old versions, object locks)."""
+
+    def close(self) -> None:
+        """Let go of the connections."""
+
+
+class Store(Protocol):
+    """One location as a vault sees it. Names are relative to the vault's prefix."""
+
+    @property
+    def location(self) -> str:
+        """The location's name."""
+
+    def put(self, name: str, data: bytes | memoryview, *, sha256: bytes) -> None:
+        """Create an object, whole or not at all. The same bytes already there: success.
+
+        Args:
+            name: see `names.check`.
+            data: the object's bytes, contiguous.
+            sha256: their digest, 32 raw bytes; the caller has it, since names carry it.
+
+        Raises:
+            ExistsError: other bytes have the name; they were left alone.
+            CorruptError: the provider received other bytes than `sha256` speaks of.
+            StoreError: as errors.py says.
+        """
+
+    def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Exactly `length` bytes from `offset`; to the object's end where `length` is None.
+
+        Raises:
+            MissingError: there is no such object.
+            CorruptError: the object ends before `offset + length`.
+            StoreError: as errors.py says.
+        """
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose names begin with `prefix`, in no promised order."""
