@@ -1,0 +1,77 @@
+"""Words and small shapes that several kinds, tasks and reports share."""
+
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from weddingbackup.resources.base import Model
+
+
+class DataClass(StrEnum):
+    """What a source's data is for. The order is the order of recovery; Guests is personal data."""
+
+    TIMELINE = "Timeline"
+    GUESTS = "Guests"
+    CONTRACTS = "Contracts"
+    MESSAGES = "Messages"
+    PORTFOLIO = "Portfolio"
+    OTHER = "Other"
+
+
+class Provider(StrEnum):
+    """Which protocol a location speaks, and whose."""
+
+    S3 = "S3"
+    R2 = "R2"
+    GCS = "GCS"
+    AZURE = "Azure"
+
+
+class Privilege(StrEnum):
+    """What a worker may do: App keeps to one ordinary user, Root can restore owners of files."""
+
+    APP = "App"
+    ROOT = "Root"
+
+
+class LocationPhase(StrEnum):
+    """How far one backup is at one location."""
+
+    PENDING = "Pending"
+    UPLOADING = "Uploading"
+    COMMITTED = "Committed"
+    LAGGING = "Lagging"
+    FAILED = "Failed"
+
+
+SqlName = Annotated[str, Field(min_length=1, max_length=63)]
+"""An identifier as PostgreSQL keeps it: at most 63 bytes; quoted by us wherever it is used."""
+
+
+class Via(Model):
+    """Rows belong to the wedding because the row that they point to does."""
+
+    table: SqlName
+    """The table pointed to: the name of another entry of `tables`, in the same schema."""
+    foreign_key: SqlName
+    """The column that points to it, for example event_id; it is compared with that table's primary key."""
+
+
+class Table(Model):
+    """The rows of one table that belong to the wedding."""
+
+    schema_name: Annotated[SqlName, Field(alias="schema")] = "public"
+    """The schema that the table is in."""
+    name: SqlName
+    """The table's name."""
+    match: Annotated[dict[str, str], Field(min_length=1, max_length=8)] | None = None
+    """Rows whose columns have these values, for example wedding_id: w-2026-1205-017."""
+    via: Via | None = None
+    """Rows that point to chosen rows of another table by a foreign key."""
+
+    @model_validator(mode="after")
+    def _one_way_to_choose(self) -> Self:
+        if (self.match is None) == (self.via is None):
+            raise ValueError(f"table {self.name}: write exactly one of match and via")
+        return self

@@ -1,0 +1,121 @@
+"""What a worker tells: progress while it runs (a line of its log), and one report at its end.
+
+The report is JSON in the container's termination message, which Kubernetes cuts at 4096 bytes:
+the writer shortens messages to stay below `LIMIT_BYTES`. Workers run beside people who may change
+what they say, so a reader treats all of it as claims.
+"""
+
+from enum import IntEnum
+from typing import Final, Literal
+
+from pydantic import Field
+
+from weddingbackup.resources.base import Model, Time
+from weddingbackup.resources.common import DataClass, LocationPhase
+
+LIMIT_BYTES: Final = 4000
+
+
+class ExitCode(IntEnum):
+    """How a worker ended; the Job's podFailurePolicy reads it."""
+
+    DONE = 0
+    REFUSED = 3
+    """Trying again cannot help: bad configuration, missing table, denied, wrong key, no such point."""
+    FAILED = 4
+    """A retry may mend it."""
+
+
+class ErrorReport(Model):
+    """Why a worker did not do its task."""
+
+    code: str
+    """One CamelCase word, fit for a condition's reason."""
+    message: str
+    """What happened, to what, and what to do."""
+
+
+class ProgressLine(Model):
+    """A line of the worker's log, at most one a second."""
+
+    event: Literal["progress"] = "progress"
+    bytes_done: int
+    bytes_total: int | None = None
+    files: int | None = None
+    locations: dict[str, int] = Field(default_factory=dict)
+    """Bytes sent to (or read from) each location, by its name."""
+
+
+class LocationReport(Model):
+    """What came of one backup at one location: Committed, Lagging or Failed."""
+
+    name: str
+    phase: LocationPhase
+    bytes: int = 0
+    seconds: float = 0.0
+    message: str | None = None
+
+
+class SourceReport(Model):
+    """What one source gave; `new_bytes` is what the vault did not hold yet, before compression."""
+
+    name: str
+    data_class: DataClass
+    files: int = 0
+    rows: int | None = None
+    bytes: int = 0
+    new_bytes: int = 0
+    warnings: list[str] = Field(default_factory=list)
+
+
+class BackupReport(Model):
+    """The end of a backup: committed if and only if `manifest` and `sha256` are there."""
+
+    manifest: str | None = None
+    sha256: str | None = None
+    started_at: Time
+    finished_at: Time
+    point_time: Time | None = None
+    """The moment that the point stands for: when the last source had been read."""
+    locations: list[LocationReport] = Field(default_factory=list)
+    sources: list[SourceReport] = Field(default_factory=list)
+    error: ErrorReport | None = None
+
+
+class DamagedObject(Model):
+    """An object that did not verify at one location."""
+
+    location: str
+    object: str
+
+
+class RestoreReport(Model):
+    """The end of one source's recovery."""
+
+    source: str
+    files: int = 0
+    rows: int | None = None
+    bytes: int = 0
+    seconds: float = 0.0
+    locations: dict[str, int] = Field(default_factory=dict)
+    """Bytes read from each location, by its name."""
+    damaged: list[DamagedObject] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list)
+    error: ErrorReport | None = None
+
+
+class CopyReport(Model):
+    """The end of a copy to one location."""
+
+    target: str
+    objects: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    error: ErrorReport | None = None
+
+
+class EraseReport(Model):
+    """The end of an erasure: how many objects went, over all locations."""
+
+    objects: int = 0
+    error: ErrorReport | None = None

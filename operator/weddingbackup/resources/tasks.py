@@ -1,0 +1,157 @@
+"""What a worker is told: its one job, handed over as JSON in an environment variable of its pod.
+
+A task holds no secret: credentials, connection strings and the vault's kit are files that the pod
+mounts, at the paths below.
+"""
+
+from pathlib import PurePosixPath
+from typing import Final
+
+from pydantic import Field
+
+from weddingbackup.resources.base import Model, Time
+from weddingbackup.resources.common import DataClass, Privilege, Provider, Table
+
+VARIABLE: Final = "WEDDINGBACKUP_TASK"
+
+_CONFIG: Final = PurePosixPath("/etc/weddingbackup")
+KIT_FILE: Final = str(_CONFIG / "kit" / "kit.json")
+"""The vault's keys; mounted for backup and restore, never for copy and erase."""
+SCRATCH: Final = "/scratch"
+"""An empty directory that lives as long as the pod."""
+TERMINATION_LOG: Final = "/dev/termination-log"
+
+
+def location_directory(location: str) -> str:
+    """Where a location's credentials are mounted: one file a key of its Secret."""
+    return str(_CONFIG / "locations" / location)
+
+
+def source_directory(source: str) -> str:
+    """Where a source's connection Secret is mounted; the connection string is its file `uri`."""
+    return str(_CONFIG / "sources" / source)
+
+
+def data_directory(source: str) -> str:
+    """Where a source's volume is mounted; read-only for a backup."""
+    return f"/data/{source}"
+
+
+class ObjectRef(Model):
+    """One object of the cluster, told from a later one of the same name by its uid."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class LocationAccess(Model):
+    """How one location is reached; its credentials are files in `location_directory(name)`."""
+
+    name: str
+    provider: Provider
+    bucket: str
+    prefix: str = ""
+    """The location's own prefix, without the vault's."""
+    endpoint: str | None = None
+    region: str
+    ca_file: str | None = None
+    """Path of a PEM file with the authorities to trust instead of the system's."""
+
+
+class VaultRef(Model):
+    """One vault: its id (32 hex digits) and its opaque prefix below each location's prefix."""
+
+    id: str
+    prefix: str
+
+
+class PointRef(Model):
+    """One recovery point, pinned: a manifest's name and the SHA-256 (hex) of its stored bytes."""
+
+    manifest: str
+    sha256: str
+
+
+class VolumeSource(Model):
+    """Files below a path inside the pod."""
+
+    path: str
+    include: list[str] = Field(default_factory=list)
+    exclude: list[str] = Field(default_factory=list)
+
+
+class PostgresSource(Model):
+    """Rows of tables of the database that a file's connection string leads to."""
+
+    connection_file: str
+    tables: list[Table]
+
+
+class SourceTask(Model):
+    """One source to back up: exactly one of its members is set."""
+
+    name: str
+    data_class: DataClass
+    volume: VolumeSource | None = None
+    postgres: PostgresSource | None = None
+
+
+class VolumeTarget(Model):
+    """Files go below this path inside the pod."""
+
+    path: str
+
+
+class PostgresTarget(Model):
+    """Rows go into this database, into the schemas they came from or into one that is named."""
+
+    connection_file: str
+    schema_name: str | None = Field(default=None, alias="schema")
+
+
+class RestoreTarget(Model):
+    """Where one source is put back: exactly one member is set."""
+
+    volume: VolumeTarget | None = None
+    postgres: PostgresTarget | None = None
+
+
+class BackupTask(Model):
+    """One backup of some sources into one vault at several locations."""
+
+    job: ObjectRef
+    scheduled_at: Time
+    vault: VaultRef
+    locations: list[LocationAccess]
+    quorum: int
+    sources: list[SourceTask]
+
+
+class RestoreTask(Model):
+    """One source of one recovery point, put back."""
+
+    request: ObjectRef
+    vault: VaultRef
+    point: PointRef
+    locations: list[LocationAccess]
+    source: str
+    target: RestoreTarget
+    privilege: Privilege = Privilege.APP
+
+
+class CopyTask(Model):
+    """Points that one location lacks, copied to it from the others, sealed as they are."""
+
+    vault: VaultRef
+    manifests: list[str]
+    target: str
+    """Name of the location to fill; it is one of `locations`."""
+    locations: list[LocationAccess]
+
+
+class EraseTask(Model):
+    """All objects of one vault, removed from these locations."""
+
+    vault: VaultRef
+    locations: list[LocationAccess]
