@@ -1,0 +1,1 @@
+"""The data engine: cuts, seals and packs what sources yield, and brings it back."""
