@@ -1,0 +1,116 @@
+"""The founding of a vault, and what a person keeps to recover it: one JSON file.
+
+Everything of a vault that is not data is made at once, here. So every writer, whoever comes first
+at a location, puts the same founding bytes there, and nobody needs a lock for it. The wrapping keys
+live in the kit only, never in a store: who destroys them has erased the vault.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from weddingbackup.vault.errors import RefusedError, VaultError
+from weddingbackup.vault.format import check_format, encode_format
+from weddingbackup.vault.keyring import ID_SIZE, SECRET_SIZE, DataKey, Keyring
+from weddingbackup.vault.names import FORMAT, KEY_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+_VERSION = 1
+
+
+class _Json(msgspec.Struct, rename="camel"):
+    version: int
+    vault_id: str
+    prefix: str
+    wrapping_keys: dict[str, str]
+    objects: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """All that it takes to open a vault, and to found it at another location.
+
+    Attributes:
+        vault_id: 32 hexadecimal digits.
+        prefix: opaque; where the vault lives below each location's own prefix.
+        wrapping_keys: 32 bytes each, by class name, and "Vault" for manifests.
+        objects: name -> bytes of `format` and `keys/…`, the same at every location.
+    """
+
+    vault_id: str
+    prefix: str
+    wrapping_keys: dict[str, bytes]
+    objects: dict[str, bytes]
+
+    @classmethod
+    def found(cls, *, random: Callable[[int], bytes] = os.urandom) -> Kit:
+        """Make a new vault, on paper: nothing is stored yet."""
+        vault_id = random(ID_SIZE)
+        objects = {FORMAT: encode_format(vault_id)}
+        wrapping_keys = {}
+        for class_name in KEY_CLASSES:
+            wrapping_keys[str(class_name)] = wrapping = random(SECRET_SIZE)
+            name, data = DataKey.found(class_name, random).wrap(vault_id, wrapping, random)
+            objects[name] = data
+        return cls(vault_id.hex(), random(ID_SIZE).hex(), wrapping_keys, objects)
+
+    def keyring(self, classes: Collection[str] | None = None) -> Keyring:
+        """Unwrap the data keys, of these classes only if given.
+
+        Raises:
+            RefusedError: the format is newer than this program.
+            WrongKeyError: the wrapping keys do not belong to the objects.
+        """
+        vault_id = bytes.fromhex(self.vault_id)
+        if check_format(self.objects[FORMAT]) != vault_id:
+            raise RefusedError("the kit's format object names another vault than the kit")
+        return Keyring.unwrap(vault_id, self.wrapping_keys, self.objects, classes)
+
+    def to_json(self) -> bytes:
+        """Write the kit; the same kit gives the same bytes. It holds keys: keep it so."""
+        wire = _Json(
+            version=_VERSION,
+            vault_id=self.vault_id,
+            prefix=self.prefix,
+            wrapping_keys={k: _text(v) for k, v in self.wrapping_keys.items()},
+            objects={k: _text(v) for k, v in self.objects.items()},
+        )
+        return msgspec.json.format(msgspec.json.encode(wire, order="sorted"), indent=1) + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Kit:
+        """Read a kit.
+
+        Raises:
+            VaultError: this is none; the message says why, and shows nothing of it.
+        """
+        try:
+            wire = msgspec.json.decode(data, type=_Json)
+            kit = cls(
+                wire.vault_id,
+                wire.prefix,
+                {k: base64.b64decode(v, validate=True) for k, v in wire.wrapping_keys.items()},
+                {k: base64.b64decode(v, validate=True) for k, v in wire.objects.items()},
+            )
+            well_formed = len(bytes.fromhex(kit.vault_id)) == ID_SIZE and FORMAT in kit.objects
+        except (msgspec.MsgspecError, binascii.Error, ValueError) as error:
+            raise VaultError(f"this is no recovery kit: {error}") from None
+        if wire.version != _VERSION:
+            raise VaultError(
+                f"the recovery kit has version {wire.version}, this program knows {_VERSION}"
+            )
+        if not well_formed or any(len(k) != SECRET_SIZE for k in kit.wrapping_keys.values()):
+            raise VaultError("the recovery kit is damaged: an id or a key has the wrong size")
+        return kit
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
