@@ -1,0 +1,161 @@
+"""A Kubernetes cluster of native processes in namespaces: no Docker, nothing left when it is down."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.cluster import cgroups, network, node
+from tests.cluster.addresses import choose
+from tests.cluster.control_plane import STORAGE, ControlPlane
+from tests.cluster.interface import Cluster
+from tests.cluster.layout import CLUSTERS, Layout, State
+from tests.cluster.packages import ensure_packages
+from tests.cluster.processes import ClusterError, Namespaces, run, wait_until
+from tests.tools import locked
+
+
+class NativeCluster(Cluster):
+    """A running cluster, found again by its files."""
+
+    def __init__(self, layout: Layout, state: State) -> None:
+        super().__init__(layout.name, layout.kubeconfig, str(state.addresses.host))
+        self._layout = layout
+        self._state = state
+
+    @property
+    def healthy(self) -> bool:
+        return (
+            self._state.control_plane.alive
+            and self.kubectl("get", "--raw=/readyz", check=False) == "ok"
+        )
+
+    @property
+    def nodes(self) -> list[str]:
+        return [node.node_name(number) for number in self._state.nodes]
+
+    def load_image(self, archive: Path) -> None:
+        for process in self._state.nodes.values():
+            if process.alive:
+                node.load_image(Namespaces(process), archive.absolute())
+
+    def power_cut(self, node: str) -> None:
+        process = self._state.nodes[_number(node)]
+        process.kill()
+        cgroups.remove(f"{self._layout.cgroup}/{node}")
+
+    def power_on(self, node: str) -> None:
+        number = _number(node)
+        if not self._state.nodes[number].alive:
+            self.start_node(number)
+
+    def start_node(self, number: int) -> None:
+        state = self._state
+        inside = node.start(self._layout, state.addresses, state.namespaces, number)
+        state.nodes[number] = inside.first
+        state.save(self._layout.state)
+
+    def wait_ready(self, names: list[str]) -> None:
+        """Wait until the nodes take pods and new pods find what every one needs."""
+
+        def ready() -> bool:
+            # One question for all: kubectl takes a good part of a second each time.
+            answer = self.kubectl(
+                "get", "nodes,serviceaccounts", "-n", "default", "-o", "json", check=False
+            )
+            try:
+                items = json.loads(answer)["items"]
+            except ValueError:
+                return False
+            return names_ready(items) >= {*names, "default"}
+
+        wait_until(ready, f"the nodes to be ready; see {self._layout.logs}", seconds=60)
+
+
+def names_ready(items: list[dict[str, Any]]) -> set[str]:
+    """The names of what is there, of nodes only of those that are ready. Pure."""
+    return {
+        item["metadata"]["name"]
+        for item in items
+        if item["kind"] != "Node"
+        or any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"]["conditions"])
+    }
+
+
+def running(name: str) -> NativeCluster | None:
+    """The cluster, if its control plane answers."""
+    layout = Layout(name)
+    state = State.load(layout.state)
+    if state is None:
+        return None
+    cluster = NativeCluster(layout, state)
+    return cluster if cluster.healthy else None
+
+
+def up(name: str, nodes: int) -> NativeCluster:
+    """Bring a cluster up, or find it running.
+
+    Raises:
+        ClusterError: it could not be brought up, or runs with another number of nodes.
+    """
+    layout = Layout(name)
+    with locked(layout.lock):
+        cluster = running(name)
+        if cluster is None:
+            ensure_packages()
+            _down(layout)
+            return _start(layout, nodes)
+    if len(cluster.nodes) != nodes:
+        raise ClusterError(f"{name} runs with {len(cluster.nodes)} nodes: take it down first")
+    return cluster
+
+
+def down(name: str) -> None:
+    """Take a cluster down and remove all that it left; nothing happens where there is none."""
+    layout = Layout(name)
+    with locked(layout.lock):
+        _down(layout)
+        layout.lock.unlink()
+    for folder in (CLUSTERS, CLUSTERS.parent):
+        with contextlib.suppress(OSError):  # another cluster's files are there
+            folder.rmdir()
+
+
+def _start(layout: Layout, nodes: int) -> NativeCluster:
+    addresses = choose(network.routed_networks())
+    for folder in (layout.logs, layout.volumes):
+        folder.mkdir(parents=True)
+    control_plane = ControlPlane(layout, addresses)
+    inside = Namespaces.create(layout.logs / "namespaces.log")
+    state = State(str(addresses.network), inside.first)
+    state.save(layout.state)  # from here on `down` finds everything, whatever fails
+    network.connect_host(addresses, inside)
+    control_plane.start_api(inside)
+    cluster = NativeCluster(layout, state)
+    numbers = range(1, nodes + 1)
+    for number in numbers:
+        node.prepare(layout, addresses, control_plane, number)
+    wait_until(lambda: cluster.healthy, f"the API server; see {layout.logs}", seconds=60)
+    control_plane.start_controllers(inside)
+    for number in numbers:
+        cluster.start_node(number)
+    cluster.kubectl(
+        "apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": STORAGE})
+    )
+    cluster.wait_ready([node.node_name(number) for number in numbers])
+    return cluster
+
+
+def _down(layout: Layout) -> None:
+    state = State.load(layout.state)
+    if state:
+        state.control_plane.kill()
+        network.disconnect_host(state.addresses)
+    cgroups.remove(layout.cgroup)
+    if layout.folder.exists():
+        # Should a mount still be there, what is mounted is not ours to delete.
+        run("rm", "-rf", "--one-file-system", layout.folder)
+
+
+def _number(name: str) -> int:
+    return int(name.removeprefix("node-"))
