@@ -138,12 +138,14 @@ def _pod_problem(pod: Object, events: Sequence[Object]) -> Problem | None:
     end = _termination(pod)
     if end is not None:
         return _end_problem(pod, end)
-    if status.get("phase") != "Pending":
-        return None
+    return _start_problem(pod, events) if status.get("phase") == "Pending" else None
+
+
+def _start_problem(pod: Object, events: Sequence[Object]) -> Problem | None:
     for waiting in _waiting(pod):
         if problem := _waiting_problem(waiting):
             return problem
-    for condition in status.get("conditions") or []:
+    for condition in _list(pod, "status", "conditions"):
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
             return Problem(
                 "Unschedulable", f"No node can take the worker: {condition.get('message', '')}"

@@ -1,0 +1,81 @@
+"""The registry of vaults: one Secret a policy in the operator's namespace, never owned by the policy.
+
+It is found by the UID of the policy's namespace and the policy's name. So a policy made anew adopts its
+vault, and a namespace of the same name that belongs to somebody else never does. Who deletes the Secret
+has erased the vault.
+"""
+
+import base64
+import hashlib
+
+from weddingbackup.kube.client import SECRETS, Cluster, ConflictError, Object
+from weddingbackup.resources import names
+from weddingbackup.vault.kit import Kit
+
+_KEY = "kit.json"
+
+
+def secret_name(namespace_uid: str, policy: str) -> str:
+    """The name of a policy's vault Secret."""
+    return f"vault-{hashlib.sha256(f'{namespace_uid}/{policy}'.encode()).hexdigest()[:20]}"
+
+
+async def find(cluster: Cluster, home: str, namespace_uid: str, policy: str) -> Kit | None:
+    """The policy's vault, which lives in the namespace `home`; None where it has none.
+
+    Raises:
+        VaultError: the Secret holds no kit.
+    """
+    secret = await cluster.get(SECRETS, secret_name(namespace_uid, policy), home)
+    return None if secret is None else _kit(secret)
+
+
+async def adopt(
+    cluster: Cluster, home: str, *, namespace: str, namespace_uid: str, policy: str
+) -> tuple[Kit, Object]:
+    """The policy's vault and its Secret; founded now if there is none.
+
+    Founding is one create: who loses the race (another process of the operator, on its way out) takes
+    the winner's vault. Nothing is stored anywhere before the Secret is, so a crash leaves no orphan.
+
+    Raises:
+        VaultError: the Secret holds no kit.
+    """
+    name = secret_name(namespace_uid, policy)
+    secret = await cluster.get(SECRETS, name, home)
+    if secret is None:
+        kit = Kit.found()
+        body = {
+            "apiVersion": SECRETS.api_version,
+            "kind": SECRETS.kind,
+            "metadata": {
+                "name": name,
+                "namespace": home,
+                "labels": {
+                    "app.kubernetes.io/managed-by": names.MANAGER,
+                    names.LABEL_VAULT: kit.vault_id,
+                },
+                "annotations": {
+                    f"{names.GROUP}/namespace": namespace,
+                    f"{names.GROUP}/namespace-uid": namespace_uid,
+                    f"{names.GROUP}/policy-name": policy,
+                },
+            },
+            "data": {_KEY: base64.b64encode(kit.to_json()).decode()},
+        }
+        try:
+            secret = await cluster.create(SECRETS, body)
+        except ConflictError:
+            secret = await cluster.get(SECRETS, name, home)
+            if secret is None:
+                raise
+    return _kit(secret), secret
+
+
+async def destroy(cluster: Cluster, home: str, namespace_uid: str, policy: str) -> None:
+    """Destroy the vault's keys: from now on nobody can read any copy of it."""
+    await cluster.delete(SECRETS, secret_name(namespace_uid, policy), home)
+
+
+def _kit(secret: Object) -> Kit:
+    return Kit.from_json(base64.b64decode(secret["data"].get(_KEY, "")))
