@@ -1,15 +1,23 @@
 """The root of all models: how Python's names become the API's, and how values are dumped."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 Time = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 """A moment; read with any offset, held and written in UTC (RFC 3339)."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A CEL rule of a schema, and what a person reads who breaks it: what to write instead."""
+
+    rule: str
+    message: str
 
 
 class Model(BaseModel):
@@ -29,6 +37,14 @@ class Model(BaseModel):
         extra="ignore",
     )
 
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    """CEL rules over several fields at once."""
+
+    @classmethod
+    def cel_rules(cls) -> tuple[Rule, ...]:
+        """All rules that the API server applies to this object as a whole."""
+        return cls.rules
+
     def dump(self) -> dict[str, Any]:
         """The JSON-ready form that the API and the wire speak: camelCase, without what is None."""
         return self.model_dump(mode="json", exclude_none=True)
@@ -36,6 +52,29 @@ class Model(BaseModel):
     def to_json(self) -> str:
         """`dump` as one line of JSON."""
         return self.model_dump_json(exclude_none=True)
+
+
+class OneOf(Model):
+    """A union: exactly one of its members is set."""
+
+    members: ClassVar[tuple[str, ...]]
+    """Names of the fields; they are the same in Python and in the API."""
+
+    @classmethod
+    def cel_rules(cls) -> tuple[Rule, ...]:
+        """One rule for the union, then those of the class."""
+        present = ", ".join(f"has(self.{member})" for member in cls.members)
+        return (Rule(f"[{present}].exists_one(set, set)", cls._message()), *cls.rules)
+
+    @classmethod
+    def _message(cls) -> str:
+        return f"write exactly one of: {', '.join(cls.members)}"
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(getattr(self, member) is not None for member in self.members) != 1:
+            raise ValueError(self._message())
+        return self
 
 
 class ConditionStatus(StrEnum):
@@ -63,30 +102,3 @@ class Condition(Model):
     """Why, in one CamelCase word that programs may rely on."""
     message: Annotated[str, Field(max_length=32768)] = ""
     """Why, and what to do, in words for people."""
-
-
-class OwnerReference(Model):
-    """The object that this one is deleted with."""
-
-    api_version: str
-    kind: str
-    name: str
-    uid: str
-    controller: bool | None = None
-    block_owner_deletion: bool | None = None
-
-
-class ObjectMeta(Model):
-    """What we read of an object's metadata."""
-
-    name: str
-    namespace: str | None = None
-    uid: str = ""
-    resource_version: str = ""
-    generation: int = 0
-    creation_timestamp: Time | None = None
-    deletion_timestamp: Time | None = None
-    labels: Mapping[str, str] = Field(default_factory=dict)
-    annotations: Mapping[str, str] = Field(default_factory=dict)
-    owner_references: list[OwnerReference] = Field(default_factory=list)
-    finalizers: list[str] = Field(default_factory=list)

@@ -1,11 +1,12 @@
 """Words and small shapes that several kinds, tasks and reports share."""
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from weddingbackup.resources.base import Model
+from weddingbackup.resources.base import Model, OneOf
+from weddingbackup.resources.fields import ObjectName
 
 
 class DataClass(StrEnum):
@@ -45,6 +46,29 @@ class LocationPhase(StrEnum):
     FAILED = "Failed"
 
 
+class SecretRef(Model):
+    """A Secret, by name."""
+
+    name: ObjectName
+    """The Secret's name."""
+
+
+class SecretKeyRef(Model):
+    """One key of a Secret."""
+
+    name: ObjectName
+    """The Secret's name."""
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = "uri"
+    """The key inside the Secret."""
+
+
+class NameRef(Model):
+    """Another object of the same namespace, by name."""
+
+    name: ObjectName
+    """The object's name."""
+
+
 SqlName = Annotated[str, Field(min_length=1, max_length=63)]
 """An identifier as PostgreSQL keeps it: at most 63 bytes; quoted by us wherever it is used."""
 
@@ -58,8 +82,10 @@ class Via(Model):
     """The column that points to it, for example event_id; it is compared with that table's primary key."""
 
 
-class Table(Model):
+class Table(OneOf):
     """The rows of one table that belong to the wedding."""
+
+    members = ("match", "via")
 
     schema_name: Annotated[SqlName, Field(alias="schema")] = "public"
     """The schema that the table is in."""
@@ -69,9 +95,3 @@ class Table(Model):
     """Rows whose columns have these values, for example wedding_id: w-2026-1205-017."""
     via: Via | None = None
     """Rows that point to chosen rows of another table by a foreign key."""
-
-    @model_validator(mode="after")
-    def _one_way_to_choose(self) -> Self:
-        if (self.match is None) == (self.via is None):
-            raise ValueError(f"table {self.name}: write exactly one of match and via")
-        return self

@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import Field
 
-from weddingbackup.resources.base import Model, Time
+from weddingbackup.resources.base import Model, OneOf, Time
 from weddingbackup.resources.common import DataClass, Privilege, Provider, Table
 
 VARIABLE: Final = "WEDDINGBACKUP_TASK"
@@ -88,8 +88,10 @@ class PostgresSource(Model):
     tables: list[Table]
 
 
-class SourceTask(Model):
+class SourceTask(OneOf):
     """One source to back up: exactly one of its members is set."""
+
+    members = ("volume", "postgres")
 
     name: str
     data_class: DataClass
@@ -110,8 +112,10 @@ class PostgresTarget(Model):
     schema_name: str | None = Field(default=None, alias="schema")
 
 
-class RestoreTarget(Model):
+class RestoreTarget(OneOf):
     """Where one source is put back: exactly one member is set."""
+
+    members = ("volume", "postgres")
 
     volume: VolumeTarget | None = None
     postgres: PostgresTarget | None = None
