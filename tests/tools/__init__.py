@@ -66,6 +66,10 @@ MODULES = (
         "local-path-provisioner",
         {"local-path-provisioner": "github.com/rancher/local-path-provisioner"},
     ),
+    Module("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"}),
+    Module("fake-gcs", {"fake-gcs": "."}),
+    Module("toxiproxy", {"toxiproxy": "github.com/Shopify/toxiproxy/v2/cmd/server"}),
+    Module("restic", {"restic": "github.com/restic/restic/cmd/restic"}),
 )
 
 
