@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from weddingbackup.resources.base import Model, OneOf
-from weddingbackup.resources.fields import ObjectName
+from weddingbackup.resources.fields import ObjectName, Says
 
 
 class DataClass(StrEnum):
@@ -58,7 +58,11 @@ class SecretKeyRef(Model):
 
     name: ObjectName
     """The Secret's name."""
-    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")] = "uri"
+    key: Annotated[
+        str,
+        Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$"),
+        Says("write a key of the Secret's data: letters, digits, hyphens, dots and underscores"),
+    ] = "uri"
     """The key inside the Secret."""
 
 

@@ -69,7 +69,7 @@ class PostgresTarget(Model):
 
     connection_secret_ref: SecretKeyRef
     """Secret in the request's namespace whose key (uri, if none is named) holds a connection string, postgresql://…."""
-    schema_name: Annotated[SqlName, Field(alias="schema")] | None = None
+    schema_name: SqlName | None = Field(default=None, alias="schema")
     """Schema to restore into; without it, the schemas that the rows came from. Its tables have to exist."""
 
 
