@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import Annotated, Any, Final
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
+from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from weddingbackup.resources.base import Rule
@@ -49,8 +49,8 @@ class Says:
 
 
 @dataclass(frozen=True)
-class Extra:
-    """Adds keywords to the field's schema, for example a list type of Kubernetes."""
+class ListType:
+    """How Kubernetes merges a list and what it refuses in it: keywords of the field's schema."""
 
     keywords: tuple[tuple[str, Any], ...]
 
@@ -67,12 +67,12 @@ def with_rules(schema: JsonSchemaValue, rules: Iterable[Rule]) -> JsonSchemaValu
     return schema | {"x-kubernetes-validations": [*known, *new]}
 
 
-def keyed_by(*keys: str) -> Extra:
+def keyed_by(*keys: str) -> ListType:
     """A list whose items are told apart by these fields: unique, and merged item by item."""
-    return Extra((("x-kubernetes-list-type", "map"), ("x-kubernetes-list-map-keys", list(keys))))
+    return ListType((("x-kubernetes-list-type", "map"), ("x-kubernetes-list-map-keys", list(keys))))
 
 
-UNIQUE: Final = Extra((("x-kubernetes-list-type", "set"),))
+UNIQUE: Final = ListType((("x-kubernetes-list-type", "set"),))
 """A list whose items are all different."""
 
 _DURATION: Final = re.compile(r"^(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?$")
@@ -178,7 +178,9 @@ TimeZone = Annotated[
 
 CalendarDate = Annotated[
     date,
-    Extra((("type", "string"), ("maxLength", 10))),
+    # Without a format: CEL would take the value for a timestamp, and the server's own message for a
+    # wrong date does not say what to write.
+    WithJsonSchema({"type": "string", "maxLength": 10}),
     # The conversion fails for a day that no calendar has; the server shows its error beside the message.
     Cel(
         "self.matches(r'^[0-9]{4}-[0-9]{2}-[0-9]{2}$')"
@@ -189,9 +191,12 @@ CalendarDate = Annotated[
 
 Quantity = Annotated[
     str | int,
-    Extra((("x-kubernetes-int-or-string", True),)),
+    WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]}
+    ),
     Cel(
-        "type(self) == int ? self >= 0 : isQuantity(self) && quantity(self).sign() >= 0",
+        "type(self) == int ? self >= 0 : isQuantity(self)"
+        " && !quantity(self).isLessThan(quantity('0'))",
         "write an amount as for any pod, for example 500m of cpu or 512Mi of memory",
     ),
 ]

@@ -102,10 +102,10 @@ class _Pass:
             inside = (*inside, name)
             merged = self._definitions[name] | merged
         merged.pop("title", None)
-        if merged.get("x-kubernetes-int-or-string"):
-            merged["anyOf"] = [{"type": "integer"}, {"type": "string"}]
-        elif unknown := merged.keys() - set(_KEYWORDS) | (merged.keys() & {"anyOf"}):
+        if unknown := merged.keys() - set(_KEYWORDS):
             raise SchemaError(f"{'.'.join(path)}: a CRD cannot express {sorted(unknown)}")
+        if "anyOf" in merged and "x-kubernetes-int-or-string" not in merged:
+            raise SchemaError(f"{'.'.join(path)}: a CRD cannot express a choice of types")
         if "properties" in merged:
             merged["properties"] = {
                 name: self.convert(member, (*path, name), inside)
