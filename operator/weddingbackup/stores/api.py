@@ -6,8 +6,11 @@ whoever carries them out needs none. All methods are synchronous and safe to cal
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+LIFETIME: Final = timedelta(minutes=10)
+"""How long a signed request may be used, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,10 @@ class Grants(Protocol):
     @property
     def location(self) -> str:
         """The location's name."""
+
+    @property
+    def address(self) -> str:
+        """The bucket for people: "bucket weddings-eu at https://…"; holds no secret."""
 
     @property
     def binds_md5(self) -> bool:
@@ -112,7 +119,11 @@ class Keeper(Grants, Protocol):
         """
 
     def delete(self, name: str) -> None:
-        """Remove one object; one that isn't there is no error."""
+        """Remove one object with all its old versions; one that isn't there is no error.
+
+        Raises:
+            DeniedError: a right is missing, or a lock holds it.
+        """
 
     def versioning(self) -> tuple[bool, bool]:
         """Whether the bucket keeps (old versions, object locks)."""

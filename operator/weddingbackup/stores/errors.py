@@ -41,6 +41,10 @@ class DeniedError(StoreError):
     """The provider knows us not, or does not allow this: wrong key, missing right, wrong signature."""
 
 
+class ExpiredError(DeniedError):
+    """A signed request came too late. The wire has it signed anew, so a vault never sees this one."""
+
+
 class MissingError(StoreError):
     """The object, or the bucket itself, does not exist."""
 

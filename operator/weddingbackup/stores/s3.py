@@ -1,0 +1,180 @@
+"""Keeps a bucket that speaks Amazon's S3: AWS itself, Cloudflare R2, and whoever else does."""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ParamValidationError,
+    SSLError,
+)
+
+from weddingbackup.resources.common import Provider
+from weddingbackup.resources.tasks import LocationAccess
+from weddingbackup.stores import answers, names
+from weddingbackup.stores.api import LIFETIME, ObjectInfo, PutIntent, SignedRequest
+from weddingbackup.stores.errors import DeniedError, StoreError, UnsupportedError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 20
+_ATTEMPTS = 3
+
+
+class S3Keeper:
+    """A `Keeper` for S3 and R2. Credentials: `accessKeyId`, `secretAccessKey`."""
+
+    binds_md5 = False  # SHA-256 is in the signature, which is better
+
+    def __init__(
+        self,
+        access: LocationAccess,
+        credentials: Mapping[str, str],
+        *,
+        prefix: str = "",
+        lifetime: timedelta = LIFETIME,
+    ) -> None:
+        self.location = access.name
+        self._bucket = access.bucket
+        self._prefix = names.below(access.prefix, prefix)
+        self._lifetime = lifetime
+        self._client: S3Client = boto3.session.Session().client(
+            "s3",
+            endpoint_url=access.endpoint,
+            # R2 signs for "auto" wherever the bucket is.
+            region_name="auto" if access.provider is Provider.R2 else access.region,
+            aws_access_key_id=credentials["accessKeyId"],
+            aws_secret_access_key=credentials["secretAccessKey"],
+            verify=access.ca_file,
+            config=_config(path_style=access.endpoint is not None),
+        )
+        self.address = f"bucket {access.bucket} at {self._client.meta.endpoint_url}"
+
+    def sign_puts(self, puts: Sequence[PutIntent]) -> list[SignedRequest]:
+        """Requests that create these objects; length, SHA-256 and create-only are in the signature."""
+        return [self._sign_put(put) for put in puts]
+
+    def sign_gets(self, names_: Sequence[str]) -> list[SignedRequest]:
+        """Requests that read these objects."""
+        return [self._sign("GET", "get_object", self._where(name), {}) for name in names_]
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose names begin so, in byte order of the names."""
+        pages = self._client.get_paginator("list_objects_v2")
+        start = len(self._prefix)
+        with self._errors():
+            for page in pages.paginate(
+                Bucket=self._bucket, Prefix=self._prefix + names.check_prefix(prefix)
+            ):
+                for found in page.get("Contents", ()):
+                    yield ObjectInfo(found["Key"][start:], found["Size"], found["LastModified"])
+
+    def head(self, name: str) -> ObjectInfo:
+        """One object's facts."""
+        with self._errors(name):
+            found = self._client.head_object(**self._where(name))
+        return ObjectInfo(name, found["ContentLength"], found["LastModified"])
+
+    def delete(self, name: str) -> None:
+        """Remove an object and its old versions."""
+        where = self._where(name)
+        with self._errors(name):
+            if not self._has_versions:
+                self._client.delete_object(**where)
+                return
+            pages = self._client.get_paginator("list_object_versions")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=where["Key"]):
+                for found in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
+                    if found["Key"] == where["Key"]:
+                        self._client.delete_object(**where, VersionId=found["VersionId"])
+
+    def versioning(self) -> tuple[bool, bool]:
+        """Whether the bucket keeps old versions, and locks; False where we may not ask."""
+        return self._has_versions, self._has_lock()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _sign_put(self, put: PutIntent) -> SignedRequest:
+        checksum = base64.b64encode(put.sha256).decode()
+        bound = {"IfNoneMatch": "*", "ChecksumSHA256": checksum, "ContentLength": put.size}
+        # The same, as the headers that the signature then covers.
+        headers = {
+            "If-None-Match": "*",
+            "x-amz-checksum-sha256": checksum,
+            "Content-Length": str(put.size),
+        }
+        return self._sign("PUT", "put_object", {**self._where(put.name), **bound}, headers)
+
+    def _sign(
+        self, method: str, operation: str, parameters: Mapping[str, Any], headers: dict[str, str]
+    ) -> SignedRequest:
+        expires_at = datetime.now(UTC) + self._lifetime
+        url = self._client.generate_presigned_url(
+            operation, Params=parameters, ExpiresIn=int(self._lifetime.total_seconds())
+        )
+        return SignedRequest(method, url, headers, expires_at)
+
+    def _where(self, name: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": self._prefix + names.check(name)}
+
+    @cached_property
+    def _has_versions(self) -> bool:
+        try:
+            with self._errors():
+                status = self._client.get_bucket_versioning(Bucket=self._bucket).get("Status")
+        except (DeniedError, UnsupportedError):  # R2 has none, and says so
+            return False
+        return status is not None  # suspended: the versions from before are still there
+
+    def _has_lock(self) -> bool:
+        try:
+            with self._errors():
+                found = self._client.get_object_lock_configuration(Bucket=self._bucket)
+        except StoreError:  # "not found" here is the lock, not the bucket
+            return False
+        return found["ObjectLockConfiguration"].get("ObjectLockEnabled") == "Enabled"
+
+    @contextmanager
+    def _errors(self, name: str = "") -> Iterator[None]:
+        where = {"location": self.location, "address": self.address, "name": name}
+        try:
+            yield
+        except ClientError as error:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            said = error.response["Error"]
+            answer = answers.Answer(status, said.get("Code", ""), said.get("Message", ""))
+            raise answers.error(answer, **where) from error
+        except ParamValidationError as error:
+            raise UnsupportedError(f"{self.address}: {error}", location=self.location) from error
+        except SSLError as error:
+            raise answers.untrusted(**where) from error
+        except (EndpointConnectionError, ConnectTimeoutError) as error:
+            raise answers.unreachable("no connection", **where) from error
+        except BotoCoreError as error:
+            raise answers.unreachable(error, **where) from error
+
+
+def _config(*, path_style: bool) -> Config:
+    return Config(
+        # Without this, requests to an endpoint that isn't Amazon's are signed the old way.
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if path_style else "virtual"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+    )

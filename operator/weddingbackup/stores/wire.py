@@ -1,0 +1,221 @@
+"""Carries out signed requests over plain HTTP: one client for all providers, without credentials.
+
+Bodies go from the caller's memory straight to the socket, and connections are kept. What a URL
+signs is a secret for ten minutes, so no message, log line or exception text holds one.
+"""
+
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import NoReturn, Self
+
+import urllib3
+from urllib3 import exceptions
+
+from weddingbackup.stores import answers
+from weddingbackup.stores.api import SignedRequest
+from weddingbackup.stores.errors import CorruptError, StoreError, TransientError, UnsupportedError
+
+_SLICE = 1 << 20
+_MAX_REFUSAL = 64 << 10
+_SUCCESS = range(200, 300)
+
+
+class Wire:
+    """An HTTP client for one location. Safe to use from threads, of which `connections` run at once.
+
+    Time is bounded three ways: `connect_seconds` to connect and for each MiB sent, `read_seconds`
+    for each silence of the other side, `request_seconds` for a request as a whole.
+    """
+
+    def __init__(
+        self,
+        *,
+        location: str,
+        address: str,
+        ca_file: str | None = None,
+        connections: int = 8,
+        connect_seconds: float = 5,
+        read_seconds: float = 20,
+        request_seconds: float = 300,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._location = location
+        self._address = address
+        self._request_seconds = request_seconds
+        self._clock = clock
+        self._pool = urllib3.PoolManager(
+            num_pools=1,  # a location is one host
+            maxsize=connections,
+            block=True,
+            retries=False,
+            timeout=urllib3.Timeout(connect=connect_seconds, read=read_seconds),
+            ca_certs=ca_file,
+            cert_reqs="CERT_REQUIRED",
+        )
+
+    def put(self, signed: SignedRequest, data: bytes | memoryview, *, name: str) -> None:
+        """Send an object.
+
+        Args:
+            name: the object's name, for messages.
+
+        Raises:
+            StoreError: as errors.py says; TransientError also where the answer got lost, when the
+                object may exist or not.
+        """
+        view = memoryview(data).cast("B")
+        headers = {**signed.headers, "Content-Length": str(len(view))}
+        response = self._send(signed, headers, name, self._slices(view, name))
+        with _Released(response):
+            if response.status not in _SUCCESS:
+                self._refuse(response, name)
+            # The connection is kept only once the answer has been read to its end.
+            self._read(response, name, _MAX_REFUSAL)
+
+    def get(
+        self, signed: SignedRequest, *, name: str, offset: int = 0, length: int | None = None
+    ) -> bytes:
+        """Read an object, or just so many bytes of it.
+
+        Raises:
+            CorruptError: it ends before `offset + length`.
+            StoreError: as errors.py says.
+        """
+        headers = dict(signed.headers)
+        ranged = offset > 0 or length is not None
+        if ranged:
+            last = "" if length is None else offset + length - 1
+            headers["Range"] = f"bytes={offset}-{last}"
+        response = self._send(signed, headers, name, None)
+        with _Released(response):
+            if response.status != (206 if ranged else 200):
+                self._refuse(response, name)
+            data = self._read(response, name, None)
+        if length is not None and len(data) != length:
+            raise CorruptError(
+                f"object {name} in {self._address} gave {len(data)} bytes from {offset} where"
+                f" {length} were expected",
+                location=self._location,
+                name=name,
+            )
+        return data
+
+    def close(self) -> None:
+        """Close the connections that are idle."""
+        self._pool.clear()
+
+    def _send(
+        self,
+        signed: SignedRequest,
+        headers: dict[str, str],
+        name: str,
+        body: Iterator[memoryview] | None,
+    ) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._pool.request(
+                signed.method,
+                signed.url,
+                headers=headers,
+                body=body,  # type: ignore[arg-type]  # any buffer goes to the socket
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+        except (exceptions.HTTPError, OSError) as error:
+            raise self._lost(error, name) from None
+
+    def _slices(self, view: memoryview, name: str) -> Iterator[memoryview]:
+        # In slices, because a socket's timeout is for all that one call sends.
+        end = self._clock() + self._request_seconds
+        for start in range(0, len(view), _SLICE):
+            self._check_time(end, name)
+            yield view[start : start + _SLICE]
+
+    def _read(self, response: urllib3.BaseHTTPResponse, name: str, at_most: int | None) -> bytes:
+        end = self._clock() + self._request_seconds
+        slices = []
+        size = 0
+        try:
+            while at_most is None or size < at_most:
+                data = response.read(_SLICE, decode_content=False)
+                if not data:
+                    break
+                slices.append(data)
+                size += len(data)
+                self._check_time(end, name)
+        except (exceptions.HTTPError, OSError) as error:
+            raise self._lost(error, name) from None
+        return b"".join(slices)
+
+    def _refuse(self, response: urllib3.BaseHTTPResponse, name: str) -> NoReturn:
+        if response.status in _SUCCESS:
+            raise UnsupportedError(
+                f"{self._address} answered {response.status} to a request for a part of an object:"
+                " it must support ranges",
+                location=self._location,
+                name=name,
+            )
+        body = self._read(response, name, _MAX_REFUSAL)
+        answer = answers.parse(response.status, response.headers, body)
+        raise answers.error(answer, location=self._location, address=self._address, name=name)
+
+    def _check_time(self, end: float, name: str) -> None:
+        if self._clock() > end:
+            raise TransientError(
+                f"{self._address} took more than {self._request_seconds:g} s for one request",
+                location=self._location,
+                name=name,
+            )
+
+    def _lost(self, error: Exception, name: str) -> StoreError:
+        """The typed error for a request without an answer. `error` is not chained: it may hold the URL."""
+        where = {"location": self._location, "address": self._address, "name": name}
+        if _is_untrusted(error):
+            return answers.untrusted(**where)
+        return answers.unreachable(_reason(error), **where)
+
+
+class _Released:
+    """Gives a response's connection back to the pool, or closes it where bytes are left in it."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        self._response = response
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._response.close()
+        self._response.release_conn()
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _reason(error: Exception) -> str:
+    """What happened, in words that hold no URL."""
+    match error:
+        case exceptions.NameResolutionError():
+            return "its host name is unknown"
+        case exceptions.NewConnectionError():
+            return "no connection (refused or no route)"
+        case exceptions.ConnectTimeoutError():
+            return "connecting timed out"
+        case exceptions.ReadTimeoutError() | TimeoutError():
+            return "it fell silent"
+        case exceptions.SSLError():
+            return "TLS failed"
+        case _:
+            return "the connection was lost"
