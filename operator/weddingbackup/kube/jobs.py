@@ -77,7 +77,6 @@ class Mount:
 
     path: str
     source: Mapping[str, Any]
-    sub_path: str = ""
     read_only: bool = True
 
 
@@ -110,7 +109,7 @@ def connection_mount(source: str, secret: str, key: str) -> Mount:
     )
 
 
-def claim_mount(source: str, claim: str, *, sub_path: str, read_only: bool) -> Mount:
+def claim_mount(source: str, claim: str, *, read_only: bool) -> Mount:
     """A source's files.
 
     A claim mounted read-only is never given a new group by the kubelet: a backup changes nothing.
@@ -118,7 +117,6 @@ def claim_mount(source: str, claim: str, *, sub_path: str, read_only: bool) -> M
     return Mount(
         tasks.data_directory(source),
         {"persistentVolumeClaim": {"claimName": claim, "readOnly": read_only}},
-        sub_path=sub_path,
         read_only=read_only,
     )
 
@@ -128,13 +126,6 @@ def job_name(prefix: str, *parts: str, uid: str) -> str:
     tail = hashlib.sha256("/".join([*parts, uid]).encode()).hexdigest()[:_DIGEST]
     readable = "-".join([prefix, *parts])[: _NAME_LIMIT - _DIGEST - 1].rstrip("-.")
     return f"{readable}-{tail}".replace(".", "-")
-
-
-def label_value(name: str) -> str:
-    """A name as a label's value, which is shorter than a name may be."""
-    if len(name) <= _NAME_LIMIT:
-        return name
-    return f"{name[:50].rstrip('-.')}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def worker_job(
@@ -248,19 +239,15 @@ def _pod(
                 "securityContext": _container_security(shape.privilege),
                 "volumeMounts": [
                     {"name": "scratch", "mountPath": tasks.SCRATCH},
-                    *(_volume_mount(number, mount) for number, mount in enumerate(mounts)),
+                    *(
+                        {"name": f"v{number}", "mountPath": mount.path, "readOnly": mount.read_only}
+                        for number, mount in enumerate(mounts)
+                    ),
                 ],
             }
         ],
         "volumes": [{"name": "scratch", "emptyDir": {}}, *volumes],
     }
-
-
-def _volume_mount(number: int, mount: Mount) -> Object:
-    body: Object = {"name": f"v{number}", "mountPath": mount.path, "readOnly": mount.read_only}
-    if mount.sub_path:
-        body["subPath"] = mount.sub_path
-    return body
 
 
 def _pod_security(shape: Shape) -> Object:

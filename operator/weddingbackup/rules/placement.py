@@ -12,6 +12,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import combinations
 
+from weddingbackup.resources.wedding_backup_policy import (
+    LabelSelector,
+    SelectorExpression,
+    SelectorOperator,
+)
+
 _SEARCH = 200_000
 """Combinations to try before a placement that only just exists is given up."""
 
@@ -49,10 +55,9 @@ class Wish:
     """
 
     copies: int
-    quorum: int
     min_providers: int = 1
     min_regions: int = 1
-    selector: Mapping[str, str] = field(default_factory=dict)
+    selector: LabelSelector | None = None
     exclude: Collection[str] = ()
     jurisdictions: Collection[str] = ()
     current: Collection[str] = ()
@@ -96,15 +101,34 @@ def place(candidates: Sequence[Candidate], wish: Wish) -> Placement:
 def _rejection(candidate: Candidate, wish: Wish) -> str:
     if candidate.name in wish.exclude:
         return "spec.placement.exclude names it"
-    for key, value in sorted(wish.selector.items()):
-        if candidate.labels.get(key) != value:
-            return f"it lacks the label {key}={value} of spec.placement.locationSelector"
+    if wish.selector is not None and not matches(wish.selector, candidate.labels):
+        return "its labels do not match spec.placement.locationSelector"
     if wish.jurisdictions and candidate.country not in wish.jurisdictions:
         where = candidate.country or "a country that it does not name"
         return f"it is in {where}, outside spec.placement.jurisdictions"
     if candidate.health is Health.UNFIT:
         return candidate.problem or "it has not been probed yet"
     return ""
+
+
+def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    """Whether an object with these labels is chosen, as everywhere in Kubernetes."""
+    return all(labels.get(key) == value for key, value in selector.match_labels.items()) and all(
+        _holds(expression, labels) for expression in selector.match_expressions
+    )
+
+
+def _holds(expression: SelectorExpression, labels: Mapping[str, str]) -> bool:
+    value = labels.get(expression.key)
+    match expression.operator:
+        case SelectorOperator.IN:
+            return value in expression.values
+        case SelectorOperator.NOT_IN:
+            return value not in expression.values
+        case SelectorOperator.EXISTS:
+            return value is not None
+        case SelectorOperator.DOES_NOT_EXIST:
+            return value is None
 
 
 def _spread(fit: Sequence[Candidate], wish: Wish) -> list[Candidate]:

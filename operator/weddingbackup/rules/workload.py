@@ -6,6 +6,7 @@ Reads Job, pods and events as the API gives them, and knows nothing of what the 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -39,12 +40,14 @@ class Workload:
         succeeded: it finished, and a worker ended with exit code 0.
         message: the termination message of the pod that decided, or else of the newest one that ended:
             the worker's report, or the end of its log where it died without a word; None if no pod ended.
+        finished_at: when it did.
         running: name of the pod whose log tells the progress.
         problem: what to tell people; None where all is well.
     """
 
     finished: bool = False
     succeeded: bool = False
+    finished_at: datetime | None = None
     message: str | None = None
     running: str | None = None
     problem: Problem | None = None
@@ -62,8 +65,10 @@ def observe(job: Object, pods: Sequence[Object], events: Sequence[Object] = ()) 
     succeeded = [end for _, end in ended if end.get("exitCode") == 0]
     decisive = succeeded or [end for _, end in ended]
     running = [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
+    end = done.get("Complete") or done.get("Failed")
     return Workload(
-        finished="Complete" in done or "Failed" in done,
+        finished=end is not None,
+        finished_at=datetime.fromisoformat(end["lastTransitionTime"]) if end else None,
         succeeded="Complete" in done,
         message=decisive[-1].get("message") if decisive else None,
         running=running[-1]["metadata"]["name"] if running else None,

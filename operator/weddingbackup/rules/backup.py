@@ -1,0 +1,366 @@
+"""What becomes of a BackupJob: whether it may start, how far it is, and what to do about its Job.
+
+A BackupJob that has been told Completed stays so: from then on only the locations that it missed are
+caught up (rules/replication.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from pydantic import ValidationError
+
+from weddingbackup.resources.backup_job import (
+    BackupJob,
+    LocationStatus,
+    ManifestStatus,
+    Phase,
+    Progress,
+    SourceStatus,
+    Status,
+)
+from weddingbackup.resources.common import LocationPhase
+from weddingbackup.resources.reports import BackupReport, ProgressLine, SourceReport
+from weddingbackup.resources.wedding_backup_policy import Phase as PolicyPhase
+from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
+from weddingbackup.rules.conditions import State, Verdict, merge, summary
+from weddingbackup.rules.workload import Problem, Workload
+
+ENDED = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED})
+
+
+class Action(Enum):
+    """What to do about the worker's Job."""
+
+    NOTHING = "nothing"
+    CREATE = "create"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A BackupJob's next status, and what to do about its Job."""
+
+    status: Status
+    action: Action = Action.NOTHING
+
+
+def admit(
+    backup: BackupJob,
+    policy: WeddingBackupPolicy | None,
+    rivals: Sequence[BackupJob],
+    *,
+    home: str,
+    now: datetime,
+) -> Status | Problem:
+    """Whether a pending backup may start: the status that plans it, or what it waits for.
+
+    Args:
+        backup: the one to decide on, in phase Pending.
+        policy: None where there is none.
+        rivals: all BackupJobs of the same policy.
+        home: the operator's own namespace, the only one that is served.
+        now: the moment to decide for.
+    """
+    if problem := _obstacle(backup, policy, rivals, home):
+        return problem
+    assert policy is not None
+    rows = [LocationStatus(name=location.name) for location in policy.status.locations]
+    planned = {
+        "quorum": policy.spec.redundancy.quorum,
+        "locations": rows,
+        "committed_copies": f"0/{len(rows)}",
+        "started_at": now.replace(microsecond=0),
+    }
+    status = backup.status.model_copy(update=planned)
+    return _running(backup.model_copy(update={"status": status}), None, None, now)
+
+
+def _obstacle(
+    backup: BackupJob,
+    policy: WeddingBackupPolicy | None,
+    rivals: Sequence[BackupJob],
+    home: str,
+) -> Problem | None:
+    name = backup.spec.policy_ref.name
+    if backup.metadata.namespace != home:
+        return not_served(home)
+    if policy is None:
+        return Problem(
+            "PolicyNotFound",
+            f"There is no WeddingBackupPolicy {name} in this namespace; make it, and this backup starts.",
+        )
+    if policy.metadata.deletion_timestamp is not None:
+        return Problem("PolicyDeleted", f"WeddingBackupPolicy {name} is being deleted.")
+    if policy.status.phase not in {PolicyPhase.ACTIVE, PolicyPhase.SUSPENDED}:
+        return Problem(
+            "PolicyNotReady",
+            f"WeddingBackupPolicy {name} is {policy.status.phase}: "
+            f"{policy.status.message or 'it has not been looked at yet'}",
+        )
+    running = next((rival for rival in rivals if _goes_first(rival, backup)), None)
+    if running is not None:
+        return Problem(
+            "WaitingForEarlierBackup",
+            f"BackupJob {running.metadata.name} of the same policy goes first.",
+        )
+    return None
+
+
+def not_served(home: str) -> Problem:
+    """For an object in a namespace that this operator does not serve."""
+    return Problem(
+        "NamespaceNotServed",
+        f"This operator serves its own namespace only: make this object in {home}, "
+        "beside the Secrets and claims that it names.",
+    )
+
+
+def _goes_first(rival: BackupJob, backup: BackupJob) -> bool:
+    """One backup of a policy runs at a time: who runs already, then who was made first."""
+    if rival.metadata.uid == backup.metadata.uid or rival.status.phase in ENDED:
+        return False
+    if rival.status.phase is Phase.RUNNING:
+        return True
+    return _age(rival) < _age(backup)
+
+
+def _age(backup: BackupJob) -> tuple[str, str]:
+    created = backup.metadata.creation_timestamp
+    return (created.isoformat() if created else "", backup.metadata.name)
+
+
+def waiting(backup: BackupJob, problem: Problem, *, now: datetime) -> Status:
+    """The status of a backup that cannot start yet. A cancelled one never will."""
+    if backup.spec.cancel:
+        return _cancelled(backup, now)
+    # Waiting for an earlier one passes by itself; everything else wants a person.
+    state = State.RECONCILING if problem.reason in _PASSING else State.STALLED
+    return _status(backup, Phase.PENDING, state, problem, now)
+
+
+_PASSING = frozenset({"WaitingForEarlierBackup", "PolicyNotReady"})
+
+
+def assess(
+    backup: BackupJob, workload: Workload | None, progress: ProgressLine | None, *, now: datetime
+) -> Decision:
+    """How far a running backup is. `workload` is None where its Job does not exist."""
+    if workload is None:
+        if backup.spec.cancel:
+            return Decision(_cancelled(backup, now))
+        # Planned but not made (the operator was killed in between), or gone with its report (somebody
+        # deleted it, or it was cleaned away): made again. A worker finds what its predecessor stored.
+        return Decision(_running(backup, None, None, now), Action.CREATE)
+    if workload.finished:
+        return _finish(backup, workload, now)
+    if backup.spec.cancel:
+        return Decision(_running(backup, workload, progress, now), Action.DELETE)
+    return Decision(_running(backup, workload, progress, now))
+
+
+def failed(backup: BackupJob, problem: Problem, *, now: datetime) -> Status:
+    """The status of a backup that will not happen."""
+    status = _status(backup, Phase.FAILED, State.STALLED, problem, now)
+    rows = [
+        row.model_copy(update={"phase": LocationPhase.FAILED})
+        if row.phase is not LocationPhase.COMMITTED
+        else row
+        for row in backup.status.locations
+    ]
+    return status.model_copy(update={"locations": rows, "completed_at": now.replace(microsecond=0)})
+
+
+def _finish(backup: BackupJob, workload: Workload, now: datetime) -> Decision:
+    report = parse_report(workload.message)
+    if not workload.succeeded:
+        if report is not None and report.error is not None:
+            problem = Problem(report.error.code, report.error.message)
+        else:
+            problem = workload.problem or Problem("WorkerFailed", _last_words(workload))
+        return Decision(failed(backup, problem, now=now))
+    if report is None:
+        # It ended well, and its report is gone with its pod: the next one adopts what it committed.
+        return Decision(_running(backup, None, None, now), Action.DELETE)
+    if objection := _objection(backup, report):
+        return Decision(failed(backup, objection, now=now))
+    return Decision(_completed(backup, report, now))
+
+
+def _objection(backup: BackupJob, report: BackupReport) -> Problem | None:
+    """A worker's word is checked against what it was told: it runs where others may tamper with it."""
+    quorum = backup.status.quorum or 0
+    planned = {row.name for row in backup.status.locations}
+    committed = {
+        row.name for row in report.locations if row.phase is LocationPhase.COMMITTED
+    } & planned
+    if report.manifest is None or report.sha256 is None or len(committed) < quorum:
+        return Problem(
+            "NoQuorum",
+            f"The worker reports {len(committed)} of {len(planned)} locations as committed; "
+            f"the quorum is {quorum}.",
+        )
+    return None
+
+
+def _completed(backup: BackupJob, report: BackupReport, now: datetime) -> Status:
+    assert report.manifest is not None
+    assert report.sha256 is not None
+    told = {row.name: row for row in report.locations}
+    rows = []
+    for row in backup.status.locations:
+        result = told.get(row.name)
+        rows.append(
+            LocationStatus(
+                name=row.name,
+                phase=result.phase if result else LocationPhase.LAGGING,
+                bytes=result.bytes if result else 0,
+                duration_seconds=round(result.seconds, 1) if result else None,
+                message=result.message and result.message[:1024] if result else None,
+            )
+        )
+    done = sum(source.bytes for source in report.sources)
+    return complete(
+        backup.model_copy(
+            update={
+                "status": backup.status.model_copy(
+                    update={
+                        "phase": Phase.COMPLETED,
+                        "manifest": ManifestStatus(name=report.manifest, sha256=report.sha256),
+                        "point_time": report.point_time or report.finished_at,
+                        "sources": [_source(source) for source in report.sources],
+                        "progress": Progress(bytes_done=done, bytes_total=done, percent=100),
+                        "completed_at": now.replace(microsecond=0),
+                    }
+                )
+            }
+        ),
+        rows,
+        now=now,
+    )
+
+
+def complete(backup: BackupJob, rows: Sequence[LocationStatus], *, now: datetime) -> Status:
+    """The status of a committed backup whose locations are as `rows` say."""
+    missing = [row.name for row in rows if row.phase is not LocationPhase.COMMITTED]
+    copies = f"{len(rows) - len(missing)}/{len(rows)}"
+    behind = f"; catching up: {', '.join(missing)}" if missing else ""
+    message = f"{copies} locations hold every byte{behind}."
+    verdicts = [
+        *summary(State.READY, "Completed", message),
+        Verdict("Complete", status=True, reason="QuorumCommitted", message=message),
+        Verdict(
+            "Replicated",
+            status=not missing,
+            reason="CatchingUp" if missing else "AllLocationsCommitted",
+            message=message,
+        ),
+    ]
+    return backup.status.model_copy(
+        update={
+            "locations": list(rows),
+            "committed_copies": copies,
+            "message": message,
+            "observed_generation": backup.metadata.generation,
+            "conditions": _merge(backup, verdicts, now),
+        }
+    )
+
+
+def _running(
+    backup: BackupJob, workload: Workload | None, progress: ProgressLine | None, now: datetime
+) -> Status:
+    problem = (workload and workload.problem) or Problem("Running", "The backup is under way.")
+    status = _status(backup, Phase.RUNNING, State.RECONCILING, problem, now)
+    if progress is None:
+        return status
+    rows = [
+        row.model_copy(
+            update={"phase": LocationPhase.UPLOADING, "bytes": progress.locations[row.name]}
+        )
+        if row.name in progress.locations
+        else row
+        for row in backup.status.locations
+    ]
+    return status.model_copy(
+        update={
+            "locations": rows,
+            "progress": Progress(
+                bytes_done=progress.bytes_done,
+                bytes_total=progress.bytes_total,
+                percent=percent(progress.bytes_done, progress.bytes_total),
+            ),
+        }
+    )
+
+
+def percent(done: int, total: int | None) -> int | None:
+    """How much is done; None where nobody knows how much there is."""
+    return min(100, done * 100 // total) if total else None
+
+
+def parse_report(message: str | None) -> BackupReport | None:
+    """The worker's report; None where it left none."""
+    try:
+        return BackupReport.model_validate_json(message or "")
+    except ValidationError:
+        return None
+
+
+def _last_words(workload: Workload) -> str:
+    last = (workload.message or "").strip()
+    return (
+        f"The worker ended without a report. Its last words: {last[-500:]}"
+        if last
+        else ("The worker failed and left no report.")
+    )
+
+
+def _cancelled(backup: BackupJob, now: datetime) -> Status:
+    problem = Problem("Cancelled", "It was cancelled by spec.cancel.")
+    status = _status(backup, Phase.CANCELLED, State.STALLED, problem, now)
+    return status.model_copy(update={"completed_at": now.replace(microsecond=0)})
+
+
+def _status(
+    backup: BackupJob, phase: Phase, state: State, problem: Problem, now: datetime
+) -> Status:
+    verdicts = [
+        *summary(state, problem.reason, problem.message),
+        Verdict("Complete", status=False, reason=problem.reason),
+        Verdict("Replicated", status=False, reason=problem.reason),
+    ]
+    if phase is Phase.FAILED:
+        verdicts.append(Verdict("Failed", True, problem.reason, problem.message))
+    return backup.status.model_copy(
+        update={
+            "phase": phase,
+            "message": problem.message,
+            "observed_generation": backup.metadata.generation,
+            "conditions": _merge(backup, verdicts, now),
+        }
+    )
+
+
+def _merge(backup: BackupJob, verdicts: Sequence[Verdict], now: datetime) -> list[object]:
+    return list(
+        merge(backup.status.conditions, verdicts, generation=backup.metadata.generation, now=now)
+    )
+
+
+def _source(report: SourceReport) -> SourceStatus:
+    return SourceStatus(
+        name=report.name,
+        data_class=report.data_class,
+        files=report.files,
+        rows=report.rows,
+        bytes=report.bytes,
+        new_bytes=report.new_bytes,
+        message="; ".join(report.warnings)[:1024] or None,
+    )
+
+
+def committed_rows(status: Status) -> Mapping[str, LocationStatus]:
+    """The locations that hold a backup, by name."""
+    return {row.name: row for row in status.locations if row.phase is LocationPhase.COMMITTED}

@@ -1,0 +1,280 @@
+"""What a policy's status says: whether it can work, where its copies go, and what its backups came to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from weddingbackup.resources.backup_job import BackupJob, Reason
+from weddingbackup.resources.backup_job import Phase as BackupPhase
+from weddingbackup.resources.backup_location import BackupLocation
+from weddingbackup.resources.wedding_backup_policy import (
+    Phase,
+    PlacedLocation,
+    Point,
+    Status,
+    VaultStatus,
+    WeddingBackupPolicy,
+)
+from weddingbackup.rules import backup as backups
+from weddingbackup.rules import protection, schedule
+from weddingbackup.rules.conditions import State, Verdict, merge, summary
+from weddingbackup.rules.locations import candidate
+from weddingbackup.rules.placement import Health, Placement, Wish, place
+from weddingbackup.rules.workload import Problem
+
+_DEFAULT_EVERY = timedelta(hours=24)
+
+MANUAL_TRIGGER = "manual-trigger"
+"""Annotation (below our prefix) of a BackupJob that a trigger's text made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a policy's status is decided on.
+
+    Attributes:
+        problems: references of the spec that lead nowhere.
+        locations: all that are registered, by name.
+        backups: all BackupJobs of the policy.
+        vault: the id of its vault, and when that was founded.
+    """
+
+    problems: Sequence[Problem]
+    locations: Mapping[str, BackupLocation]
+    backups: Sequence[BackupJob]
+    vault: tuple[str, datetime]
+
+
+def placement(policy: WeddingBackupPolicy, locations: Mapping[str, BackupLocation]) -> Placement:
+    """Where the policy's copies go."""
+    spec = policy.spec
+    wish = Wish(
+        copies=spec.redundancy.copies,
+        min_providers=spec.redundancy.min_providers,
+        min_regions=spec.redundancy.min_regions,
+        selector=spec.placement.location_selector,
+        exclude=spec.placement.exclude,
+        jurisdictions=spec.placement.jurisdictions,
+        current=[location.name for location in policy.status.locations],
+        seed=policy.metadata.uid,
+    )
+    return place([candidate(location) for location in locations.values()], wish)
+
+
+def timetable(policy: WeddingBackupPolicy, now: datetime) -> schedule.Schedule:
+    """The policy's schedule."""
+    spec = policy.spec.schedule
+    return schedule.Schedule(
+        anchor=policy.metadata.creation_timestamp or now,
+        cron=spec.cron,
+        every=None if spec.cron else spec.every or _DEFAULT_EVERY,
+        zone=spec.time_zone,
+        jitter=spec.jitter or timedelta(),
+        seed=policy.metadata.uid,
+    )
+
+
+def due_slot(
+    policy: WeddingBackupPolicy, facts: Sequence[BackupJob], *, now: datetime
+) -> datetime | None:
+    """The slot to order a backup for; None where it is not time, or the last backup is not over.
+
+    A slot that comes while a backup runs is served when that one has ended, once, however many have
+    passed by then.
+
+    Raises:
+        ScheduleError: nobody can follow the schedule.
+    """
+    if policy.spec.schedule.suspend or active(facts) is not None:
+        return None
+    return schedule.due(timetable(policy, now), last=policy.status.last_scheduled_time, now=now)
+
+
+def due_trigger(policy: WeddingBackupPolicy, facts: Sequence[BackupJob], key: str) -> str | None:
+    """The text of a manual trigger that no backup was ordered for yet.
+
+    The order is remembered by the newest BackupJob that a trigger made, and only then by status: the
+    operator may have been killed between making the one and writing the other.
+    """
+    if policy.spec.trigger is None:
+        return None
+    triggered = [
+        job for job in facts if key in job.metadata.annotations and job.spec.reason is Reason.MANUAL
+    ]
+    served = (
+        max(triggered, key=_created).metadata.annotations[key]
+        if triggered
+        else policy.status.last_manual_trigger
+    )
+    return None if served == policy.spec.trigger.manual else policy.spec.trigger.manual
+
+
+def active(jobs: Sequence[BackupJob]) -> BackupJob | None:
+    """The backup that is under way, or else the first that waits."""
+    waiting = [job for job in jobs if job.status.phase not in backups.ENDED]
+    running = [job for job in waiting if job.status.phase is BackupPhase.RUNNING]
+    return min(running or waiting, key=_created, default=None)
+
+
+def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Status:
+    """The policy's status."""
+    where = placement(policy, facts.locations)
+    problems = list(facts.problems)
+    try:
+        times = timetable(policy, now)
+        upcoming, period = schedule.upcoming(times, now=now), schedule.period(times, now=now)
+    except schedule.ScheduleError as error:
+        problems.append(Problem("BadSchedule", str(error)))
+        upcoming, period = None, _DEFAULT_EVERY
+    phase, state, problem = _condition(policy, problems, where, facts.locations)
+    status = _roll_up(policy, facts.backups)
+    verdicts = [
+        *summary(state, problem.reason, problem.message),
+        Verdict(
+            "Placed",
+            not where.problem,
+            "NotEnoughLocations" if where.problem else "Placed",
+            where.problem or f"Copies go to {', '.join(where.chosen)}.",
+        ),
+        protection.protected(
+            protection.Facts(
+                newest=status.newest_point.time if status.newest_point else None,
+                period=period,
+                held=_held(status, facts),
+                copies=policy.spec.redundancy.copies,
+                min_providers=policy.spec.redundancy.min_providers,
+                min_regions=policy.spec.redundancy.min_regions,
+                founded=facts.vault[1],
+            ),
+            now=now,
+        ),
+    ]
+    return status.model_copy(
+        update={
+            "observed_generation": policy.metadata.generation,
+            "phase": phase,
+            "message": problem.message[:4096] or None,
+            "conditions": merge(
+                policy.status.conditions,
+                verdicts,
+                generation=policy.metadata.generation,
+                now=now,
+            ),
+            "vault": VaultStatus(id=facts.vault[0]),
+            "locations": [_placed(facts.locations[name]) for name in where.chosen],
+            "next_backup_time": None if policy.spec.schedule.suspend else upcoming,
+        }
+    )
+
+
+def blocked(policy: WeddingBackupPolicy, problem: Problem, *, now: datetime) -> Status:
+    """The status of a policy that nothing can be done for until a person acts."""
+    verdicts = [
+        *summary(State.STALLED, problem.reason, problem.message),
+        Verdict("Protected", None, problem.reason, problem.message),
+    ]
+    generation = policy.metadata.generation
+    return policy.status.model_copy(
+        update={
+            "observed_generation": generation,
+            "phase": Phase.BLOCKED,
+            "message": problem.message,
+            "conditions": merge(policy.status.conditions, verdicts, generation=generation, now=now),
+            "next_backup_time": None,
+        }
+    )
+
+
+def _condition(
+    policy: WeddingBackupPolicy,
+    problems: Sequence[Problem],
+    where: Placement,
+    locations: Mapping[str, BackupLocation],
+) -> tuple[Phase, State, Problem]:
+    working = Phase.SUSPENDED if policy.spec.schedule.suspend else Phase.ACTIVE
+    if problems:
+        message = " ".join(problem.message for problem in problems)
+        return Phase.BLOCKED, State.STALLED, Problem(problems[0].reason, message)
+    if not where.problem:
+        return working, State.READY, Problem("Active", f"Copies go to {', '.join(where.chosen)}.")
+    unprobed = [name for name, found in locations.items() if not found.status.conditions]
+    problem = Problem("NotEnoughLocations", where.problem)
+    enough = len(where.chosen) >= policy.spec.redundancy.quorum
+    return (
+        working if enough else Phase.BLOCKED,
+        State.RECONCILING if unprobed else State.STALLED,
+        problem,
+    )
+
+
+def _roll_up(policy: WeddingBackupPolicy, jobs: Sequence[BackupJob]) -> Status:
+    before = policy.status
+    ended = [job for job in jobs if job.status.completed_at and job.status.phase in backups.ENDED]
+    done = [job for job in ended if job.status.phase is BackupPhase.COMPLETED]
+    newest = max(done, key=_moment, default=None)
+    point, copies = before.newest_point, before.copies
+    if newest is not None and (point is None or _moment(newest) >= point.time):
+        assert newest.status.manifest is not None
+        point = Point(
+            time=_moment(newest),
+            backup_job=newest.metadata.name,
+            manifest=newest.status.manifest.name,
+        )
+        held = len(backups.committed_rows(newest.status))
+        copies = f"{held}/{policy.spec.redundancy.copies}"
+    under_way = active(jobs)
+    return before.model_copy(
+        update={
+            "newest_point": point,
+            "copies": copies,
+            "active_job": under_way.metadata.name if under_way else None,
+            "last_backup_time": _latest(ended, before.last_backup_time),
+            "last_success_time": _latest(done, before.last_success_time),
+        }
+    )
+
+
+def _held(status: Status, facts: Facts) -> list[protection.Copy] | None:
+    if status.newest_point is None:
+        return []
+    name = status.newest_point.backup_job
+    newest = next((job for job in facts.backups if job.metadata.name == name), None)
+    if newest is None:
+        return None
+    return [
+        protection.Copy(
+            location=name,
+            provider=location.spec.provider,
+            region=location.spec.region,
+            verified_on_arrival=bool(
+                location.status.capabilities and location.status.capabilities.bound_checksums
+            ),
+        )
+        for name in backups.committed_rows(newest.status)
+        # What lies at a location that is registered no longer cannot be reached, so it counts no longer.
+        if (location := facts.locations.get(name)) is not None
+    ]
+
+
+def _placed(location: BackupLocation) -> PlacedLocation:
+    return PlacedLocation(
+        name=location.metadata.name, provider=location.spec.provider, region=location.spec.region
+    )
+
+
+def _latest(jobs: Sequence[BackupJob], before: datetime | None) -> datetime | None:
+    times = [job.status.completed_at for job in jobs if job.status.completed_at]
+    return max([*times, *([before] if before else [])], default=None)
+
+
+def _moment(job: BackupJob) -> datetime:
+    return job.status.point_time or job.status.completed_at or _created(job)
+
+
+def _created(job: BackupJob) -> datetime:
+    return job.metadata.creation_timestamp or datetime.max.replace(tzinfo=UTC)
+
+
+def is_usable(location: BackupLocation) -> bool:
+    """Whether a recovery may read from a location: it must not be known to be down."""
+    return candidate(location).health is not Health.DOWN

@@ -1,0 +1,123 @@
+"""`Protected`, as a formula: what a policy's wedding can rely on, and never more than was checked.
+
+True needs all of these; the first that does not hold is the reason:
+
+1. there is a committed point, younger than twice the schedule's period;
+2. as many copies of it as asked for are committed, at locations that are still registered, diverse as asked;
+3. every byte of these copies was verified within the last week. So far the only verification is the provider's
+   own, of the bound checksum, when a byte arrives. It speaks for all bytes of a vault that is younger than
+   a week; of an older one nobody knows, and the answer is Unknown.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from weddingbackup.rules.conditions import Verdict
+
+CHECK_PERIOD = timedelta(days=7)
+
+_TYPE = "Protected"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One committed copy of the newest point.
+
+    Attributes:
+        verified_on_arrival: whether its location compares what arrives with the checksum signed for.
+    """
+
+    location: str
+    provider: str
+    region: str
+    verified_on_arrival: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the formula is fed.
+
+    Attributes:
+        newest: moment of the newest committed point; None where there is none.
+        period: from one backup to the next.
+        held: its committed copies; None where nobody knows.
+        copies: how many are asked for; likewise the minima.
+        founded: when the vault was, before which none of its bytes arrived.
+    """
+
+    newest: datetime | None
+    period: timedelta
+    held: Collection[Copy] | None
+    copies: int
+    min_providers: int
+    min_regions: int
+    founded: datetime
+
+
+def protected(facts: Facts, *, now: datetime) -> Verdict:
+    """Apply the formula."""
+    if facts.newest is None:
+        return Verdict(_TYPE, False, "NoRecoveryPoint", "No backup has completed yet.")
+    if now - facts.newest > 2 * facts.period:
+        return Verdict(
+            _TYPE,
+            False,
+            "PointTooOld",
+            f"The newest recovery point is older than twice the schedule's {facts.period}.",
+        )
+    if facts.held is None:
+        return Verdict(
+            _TYPE,
+            None,
+            "CopiesUnknown",
+            "The BackupJob of the newest point is gone, and with it the word on its copies; "
+            "the next backup tells.",
+        )
+    return (
+        _lacking(facts, facts.held)
+        or _unchecked(facts, facts.held, now)
+        or Verdict(
+            _TYPE,
+            True,
+            "AllConditionsMet",
+            f"{len(facts.held)} copies of a recent point are committed and verified.",
+        )
+    )
+
+
+def _lacking(facts: Facts, held: Collection[Copy]) -> Verdict | None:
+    providers = {copy.provider for copy in held}
+    regions = {copy.region for copy in held}
+    if len(held) < facts.copies:
+        reason, what = "TooFewCopies", f"{len(held)} of {facts.copies} copies are committed"
+    elif len(providers) < facts.min_providers:
+        reason, what = (
+            "TooFewProviders",
+            f"its copies lie with {', '.join(sorted(providers))} alone",
+        )
+    elif len(regions) < facts.min_regions:
+        reason, what = "TooFewRegions", f"its copies lie in {', '.join(sorted(regions))} alone"
+    else:
+        return None
+    return Verdict(_TYPE, False, reason, f"Of the newest recovery point, {what}.")
+
+
+def _unchecked(facts: Facts, held: Collection[Copy], now: datetime) -> Verdict | None:
+    blind = sorted(copy.location for copy in held if not copy.verified_on_arrival)
+    if blind:
+        return Verdict(
+            _TYPE,
+            None,
+            "NotVerifiedOnArrival",
+            f"{', '.join(blind)} did not compare what arrived with its checksum, and no check ran since.",
+        )
+    if now - facts.founded > CHECK_PERIOD:
+        return Verdict(
+            _TYPE,
+            None,
+            "ChecksDue",
+            "Some bytes of the copies arrived more than a week ago, and no check ran since: "
+            "run `weddingbackup vault check`.",
+        )
+    return None

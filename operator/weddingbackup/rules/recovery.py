@@ -1,0 +1,349 @@
+"""What becomes of a RecoveryRequest: which point it brings back, how far it is, and what to do about its Jobs."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from weddingbackup.resources.common import DataClass
+from weddingbackup.resources.recovery_request import (
+    LocationStatus,
+    Phase,
+    PointStatus,
+    RecoveryRequest,
+    SourcePhase,
+    SourceStatus,
+    Status,
+    Target,
+    Urgency,
+)
+from weddingbackup.resources.reports import ProgressLine, RestoreReport
+from weddingbackup.resources.wedding_backup_policy import Source, WeddingBackupPolicy
+from weddingbackup.rules.backup import percent
+from weddingbackup.rules.conditions import State, Verdict, merge, summary
+from weddingbackup.rules.times import rfc3339
+from weddingbackup.rules.workload import Problem, Workload
+
+ENDED = frozenset({Phase.COMPLETED, Phase.PARTIALLY_FAILED, Phase.FAILED, Phase.CANCELLED})
+
+OBJECTIVE_SECONDS = {Urgency.STANDARD: 300, Urgency.CRITICAL: 60, Urgency.EMERGENCY: 30}
+
+_SOURCE_ENDED = frozenset({SourcePhase.COMPLETED, SourcePhase.FAILED})
+_ORDER = list(DataClass)
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryPoint:
+    """One recovery point, as the stores' manifests tell it.
+
+    Attributes:
+        job_uid: of the BackupJob that made it.
+        time: the moment that it stands for.
+        sources: name and data class of each.
+        committed: whether as many locations as its quorum were seen to hold it.
+    """
+
+    manifest: str
+    sha256: str
+    job_uid: str
+    job_name: str
+    time: datetime
+    sources: Mapping[str, DataClass]
+    committed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which point is asked for: at most one of the members is set; none asks for the newest."""
+
+    moment: datetime | None = None
+    manifest: str | None = None
+
+
+def choose(
+    points: Sequence[RecoveryPoint], wanted: Wanted, *, silent: Collection[str]
+) -> RecoveryPoint | Problem:
+    """The newest committed point that is not later than asked for.
+
+    Args:
+        points: all that were found, in any order.
+        wanted: which.
+        silent: locations that did not answer; they may hold what was not found.
+    """
+    committed = sorted(
+        (point for point in points if point.committed), key=lambda point: point.time, reverse=True
+    )
+    unheard = (
+        f" These locations did not answer and may hold more: {', '.join(sorted(silent))}."
+        if silent
+        else ""
+    )
+    if wanted.manifest is not None:
+        for point in committed:
+            if point.manifest == wanted.manifest:
+                return point
+        return Problem(
+            "PointNotFound",
+            f"No quorum of the locations that answer holds {wanted.manifest}.{unheard}",
+        )
+    if not committed:
+        return Problem(
+            "NoRecoveryPoint",
+            f"No committed recovery point was found: no backup of this policy has completed yet.{unheard}",
+        )
+    for point in committed:
+        if wanted.moment is None or point.time <= wanted.moment:
+            return point
+    return Problem(
+        "NoPointThatEarly",
+        f"The earliest recovery point is of {rfc3339(committed[-1].time)}, "
+        f"later than the pointInTime that is asked for.{unheard}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """One source to put back, and where: `target` is None for in place."""
+
+    name: str
+    data_class: DataClass
+    source: Source | None
+    target: Target | None
+
+
+def plan(
+    request: RecoveryRequest, policy: WeddingBackupPolicy, available: Mapping[str, DataClass]
+) -> list[Restore] | Problem:
+    """What to put back where, in the order of recovery.
+
+    Args:
+        request: the order.
+        policy: where sources live that no target moves.
+        available: the point's sources.
+    """
+    names = request.spec.sources or list(available)
+    targets = {target.source: target for target in request.spec.targets}
+    known = {source.name: source for source in policy.spec.sources}
+    restores = []
+    for name in names:
+        if name not in available:
+            return Problem(
+                "SourceNotInPoint",
+                f"The recovery point has no source {name}; it has {', '.join(sorted(available))}.",
+            )
+        if name not in known and name not in targets:
+            return Problem(
+                "NoPlaceForSource",
+                f"The policy has no source {name} any more: name a place for it in spec.targets, "
+                "or leave it out by naming the others in spec.sources.",
+            )
+        restores.append(Restore(name, available[name], known.get(name), targets.get(name)))
+    unknown = sorted(set(targets) - set(names))
+    if unknown:
+        return Problem(
+            "SourceNotInPoint", f"spec.targets names {', '.join(unknown)}, which is not recovered."
+        )
+    return sorted(restores, key=lambda restore: (_ORDER.index(restore.data_class), restore.name))
+
+
+def planned(
+    request: RecoveryRequest, point: RecoveryPoint, restores: Sequence[Restore], *, now: datetime
+) -> Status:
+    """The status that pins the point: from here on a restart goes on with the very same one."""
+    status = request.status.model_copy(
+        update={
+            "point": PointStatus(
+                manifest=point.manifest, sha256=point.sha256, backup_job=point.job_name
+            ),
+            "recovered_to": point.time,
+            "objective_seconds": OBJECTIVE_SECONDS[request.spec.urgency],
+            "started_at": now.replace(microsecond=0),
+            "sources": [
+                SourceStatus(name=restore.name, data_class=restore.data_class)
+                for restore in restores
+            ],
+        }
+    )
+    pinned = request.model_copy(update={"status": status})
+    return under_way(pinned, Phase.RECOVERING, _RECOVERING, now=now)
+
+
+_RECOVERING = Problem("Recovering", "The recovery is under way.")
+
+
+def assess(
+    request: RecoveryRequest,
+    workloads: Mapping[str, Workload | None],
+    progress: Mapping[str, ProgressLine | None],
+    *,
+    now: datetime,
+) -> Status:
+    """How far a running recovery is.
+
+    Args:
+        request: in phase Recovering.
+        workloads: the Job of each source; None where it does not exist.
+        progress: what each source's worker said last.
+        now: the moment to decide for.
+    """
+    # Only of those that end now: what the others gave is counted already.
+    reports = {
+        row.name: _report(workload)
+        for row in request.status.sources
+        if row.phase not in _SOURCE_ENDED and (workload := workloads.get(row.name))
+    }
+    rows = [
+        _row(row, workloads.get(row.name), reports.get(row.name), progress.get(row.name))
+        for row in request.status.sources
+    ]
+    status = request.status.model_copy(update={"sources": rows})
+    current = request.model_copy(update={"status": _with_locations(status, reports)})
+    phases = {row.phase for row in rows}
+    if phases <= _SOURCE_ENDED:
+        return _ended(current, rows, now)
+    troubles = [w.problem for w in workloads.values() if w and w.problem and not w.finished]
+    return under_way(current, Phase.RECOVERING, troubles[0] if troubles else _RECOVERING, now=now)
+
+
+def under_way(request: RecoveryRequest, phase: Phase, problem: Problem, *, now: datetime) -> Status:
+    """The status of a request that goes on by itself."""
+    return _status(request, phase, State.RECONCILING, problem, now)
+
+
+def failed(request: RecoveryRequest, problem: Problem, *, now: datetime) -> Status:
+    """The status of a request that cannot be fulfilled."""
+    return _closed(request, Phase.FAILED, problem, now)
+
+
+def cancelled(request: RecoveryRequest, *, now: datetime) -> Status:
+    """The status of a request that somebody cancelled."""
+    problem = Problem(
+        "Cancelled", "It was cancelled by spec.cancel; what was restored by then stays."
+    )
+    return _closed(request, Phase.CANCELLED, problem, now)
+
+
+def _ended(request: RecoveryRequest, rows: Sequence[SourceStatus], now: datetime) -> Status:
+    bad = [row for row in rows if row.phase is SourcePhase.FAILED]
+    if bad:
+        reasons = "; ".join(f"{row.name}: {row.message}" for row in bad)
+        phase = Phase.FAILED if len(bad) == len(rows) else Phase.PARTIALLY_FAILED
+        return _closed(request, phase, Problem(phase.value, f"Not recovered: {reasons}"), now)
+    warned = sum(len(row.warnings) for row in rows)
+    message = f"Recovered {len(rows)} sources" + (f", with {warned} warnings." if warned else ".")
+    return _closed(request, Phase.COMPLETED, Problem("Completed", message), now)
+
+
+def _closed(request: RecoveryRequest, phase: Phase, problem: Problem, now: datetime) -> Status:
+    state = State.READY if phase is Phase.COMPLETED else State.STALLED
+    status = _status(request, phase, state, problem, now)
+    began = request.metadata.creation_timestamp or now
+    elapsed = round((now - began).total_seconds(), 1)
+    objective = OBJECTIVE_SECONDS[request.spec.urgency]
+    return status.model_copy(
+        update={
+            "completed_at": now.replace(microsecond=0),
+            "elapsed_seconds": elapsed,
+            "objective_seconds": objective,
+            "objective_met": phase is Phase.COMPLETED and elapsed <= objective,
+        }
+    )
+
+
+def _row(
+    row: SourceStatus,
+    workload: Workload | None,
+    report: RestoreReport | None,
+    progress: ProgressLine | None,
+) -> SourceStatus:
+    if workload is None or row.phase in _SOURCE_ENDED:
+        return row
+    if not workload.finished:
+        seen: dict[str, object] = {"phase": SourcePhase.RUNNING}
+        seen["message"] = workload.problem.message[:1024] if workload.problem else None
+        if progress is not None:
+            seen |= {
+                "bytes": progress.bytes_done,
+                "files": progress.files or row.files,
+                "percent": percent(progress.bytes_done, progress.bytes_total),
+            }
+        return row.model_copy(update=seen)
+    if report is None or (report.error is None and not workload.succeeded):
+        message = workload.problem.message if workload.problem else _last_words(workload)
+        return row.model_copy(update={"phase": SourcePhase.FAILED, "message": message[:1024]})
+    done: dict[str, object] = {
+        "files": report.files,
+        "rows": report.rows,
+        "bytes": report.bytes,
+        "duration_seconds": round(report.seconds, 1),
+        "warnings": [warning[:1024] for warning in report.warnings[:32]],
+    }
+    if report.error is not None:
+        done |= {"phase": SourcePhase.FAILED, "message": report.error.message[:1024]}
+    else:
+        done |= {"phase": SourcePhase.COMPLETED, "message": None, "percent": 100}
+    return row.model_copy(update=done)
+
+
+def lost_its_report(row: SourceStatus, workload: Workload) -> bool:
+    """A Job that ended well and whose pod, with the report, is gone: what it did is not known; do it again."""
+    return row.phase not in _SOURCE_ENDED and workload.succeeded and _report(workload) is None
+
+
+def _with_locations(status: Status, reports: Mapping[str, RestoreReport | None]) -> Status:
+    """Add up what each location gave, over the sources that just ended."""
+    read = {row.name: row.bytes for row in status.locations}
+    counted = False
+    for report in reports.values():
+        for name, count in (report.locations if report else {}).items():
+            read[name] = read.get(name, 0) + count
+            counted = True
+    if not counted:
+        return status
+    rows = [LocationStatus(name=name, bytes=count) for name, count in sorted(read.items())]
+    return status.model_copy(
+        update={"locations": rows, "locations_used": sum(1 for row in rows if row.bytes)}
+    )
+
+
+def _status(
+    request: RecoveryRequest, phase: Phase, state: State, problem: Problem, now: datetime
+) -> Status:
+    verdicts = [
+        *summary(state, problem.reason, problem.message),
+        Verdict("Complete", phase is Phase.COMPLETED, problem.reason, problem.message),
+    ]
+    if phase in {Phase.FAILED, Phase.PARTIALLY_FAILED}:
+        verdicts.append(Verdict("Failed", True, problem.reason, problem.message))
+    return request.status.model_copy(
+        update={
+            "phase": phase,
+            "message": problem.message[:4096],
+            "observed_generation": request.metadata.generation,
+            "conditions": merge(
+                request.status.conditions,
+                verdicts,
+                generation=request.metadata.generation,
+                now=now,
+            ),
+        }
+    )
+
+
+def _report(workload: Workload) -> RestoreReport | None:
+    if not workload.finished:
+        return None
+    try:
+        return RestoreReport.model_validate_json(workload.message or "")
+    except ValidationError:
+        return None
+
+
+def _last_words(workload: Workload) -> str:
+    last = (workload.message or "").strip()
+    return (
+        f"The worker left no report. Its last words: {last[-500:]}"
+        if last
+        else "The worker failed and left no report."
+    )

@@ -1,0 +1,85 @@
+"""Catching up the locations that a committed backup has missed: which copy Jobs to make, which to drop."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from weddingbackup.resources.backup_job import LocationStatus
+from weddingbackup.resources.backup_location import BackupLocation
+from weddingbackup.resources.backup_location import Phase as Health
+from weddingbackup.resources.common import LocationPhase
+from weddingbackup.resources.reports import CopyReport
+from weddingbackup.rules.workload import Workload
+
+PAUSE = timedelta(seconds=60)
+"""Between a copy that failed, after all its own retries, and the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatchUp:
+    """What to do about one location.
+
+    Attributes:
+        row: its row from now on.
+        create: make its copy Job.
+        delete: remove its copy Job, to make a new one later.
+    """
+
+    row: LocationStatus
+    create: bool = False
+    delete: bool = False
+
+
+def catch_up(
+    row: LocationStatus,
+    location: BackupLocation | None,
+    workload: Workload | None,
+    *,
+    now: datetime,
+) -> CatchUp:
+    """Decide on one location that is not Committed.
+
+    Args:
+        row: how the backup stands there.
+        location: None where it is registered no longer.
+        workload: its copy Job; None where there is none.
+        now: the moment to decide for.
+    """
+    if workload is not None and workload.finished and workload.succeeded:
+        report = _report(workload)
+        done: dict[str, object] = {"phase": LocationPhase.COMMITTED, "message": None}
+        if report is not None:
+            done |= {
+                "bytes": row.bytes + report.bytes,
+                "duration_seconds": round((row.duration_seconds or 0) + report.seconds, 1),
+            }
+        return CatchUp(row.model_copy(update=done))
+    if location is None:
+        message = "It is registered no longer, so this backup will not be copied to it."
+        return CatchUp(_row(row, LocationPhase.FAILED, message), delete=workload is not None)
+    if location.status.phase is not Health.HEALTHY:
+        # A copy that waits for a dead location backs off for minutes; a new one starts when it is back.
+        message = f"Waits until the location is Healthy; it is {location.status.phase}."
+        return CatchUp(_row(row, LocationPhase.LAGGING, message), delete=workload is not None)
+    if workload is None:
+        message = "Is being copied from the other locations."
+        return CatchUp(_row(row, LocationPhase.LAGGING, message), create=True)
+    if not workload.finished:
+        trouble = workload.problem.message if workload.problem else row.message
+        return CatchUp(_row(row, LocationPhase.LAGGING, trouble))
+    report = _report(workload)
+    message = report.error.message if report and report.error else "The copy failed; see its log."
+    over = workload.finished_at is None or now - workload.finished_at >= PAUSE
+    return CatchUp(_row(row, LocationPhase.LAGGING, message), delete=over)
+
+
+def _row(row: LocationStatus, phase: LocationPhase, message: str | None) -> LocationStatus:
+    return row.model_copy(update={"phase": phase, "message": message and message[:1024]})
+
+
+def _report(workload: Workload) -> CopyReport | None:
+    try:
+        return CopyReport.model_validate_json(workload.message or "")
+    except ValidationError:
+        return None
