@@ -5,9 +5,10 @@ on disk (images, volumes) is still there, what lived in memory is not.
 """
 
 import json
+import tempfile
 from pathlib import Path
 
-from tests.cluster import cgroups, images, network
+from tests.cluster import archives, cgroups, images, network
 from tests.cluster.addresses import Addresses
 from tests.cluster.control_plane import DOMAIN, ControlPlane
 from tests.cluster.layout import Layout
@@ -15,6 +16,7 @@ from tests.cluster.processes import ClusterError, Namespaces, wait_until
 from tests.tools import binary
 
 _CNI_PLUGINS = "/usr/lib/cni"  # Debian's place
+_CTR = ("ctr", "--namespace", "k8s.io")
 
 # The kubelet would set these for the whole machine. It finds them as it wants them, in files that
 # only the node sees.
@@ -108,8 +110,12 @@ def start(
 
 
 def load_image(inside: Namespaces, archive: Path) -> None:
-    """Import a docker-archive into a node's containerd."""
-    inside.run("ctr", "--namespace", "k8s.io", "images", "import", archive)
+    """Import a docker-archive into a node's containerd, of its blobs only the new ones."""
+    held = set(inside.run(*_CTR, "content", "ls", "--quiet").split())
+    with tempfile.TemporaryFile() as new:
+        archives.write_new_blobs(archive, held, new)
+        new.seek(0)
+        inside.run(*_CTR, "images", "import", "-", stdin=new)
 
 
 def _answers(inside: Namespaces) -> bool:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 _NEW_NAMESPACES = (
     *("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"),
@@ -61,13 +62,17 @@ def spawn(command: Iterable[str | Path], log: Path) -> Process:
     return Process.of(int(done.stdout))
 
 
-def run(*command: str | Path, stdin: str | None = None) -> str:
+def run(*command: str | Path, stdin: str | IO[bytes] | None = None, cwd: Path | None = None) -> str:
     """Run a command to its end and give its output.
 
     Raises:
         ClusterError: it failed; the message holds what it said.
     """
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    text = stdin if isinstance(stdin, str) else None
+    file = None if isinstance(stdin, str) else stdin or subprocess.DEVNULL
+    done = subprocess.run(
+        command, input=text, stdin=file, cwd=cwd, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         words = " ".join(map(str, command))
         raise ClusterError(f"`{words}` failed ({done.returncode}): {done.stderr or done.stdout}")
@@ -97,7 +102,7 @@ class Namespaces:
     def entering(self, *command: str | Path) -> list[str | Path]:
         return ["nsenter", "-t", str(self.first.pid), "-m", "-n", "-p", "--", *command]
 
-    def run(self, *command: str | Path, stdin: str | None = None) -> str:
+    def run(self, *command: str | Path, stdin: str | IO[bytes] | None = None) -> str:
         return run(*self.entering(*command), stdin=stdin)
 
     def start(self, log: Path, *command: str | Path) -> None:
