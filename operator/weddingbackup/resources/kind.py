@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
+from pydantic_core import PydanticUndefined
 
 from weddingbackup.resources.base import Condition, Model, Rule, Time
 from weddingbackup.resources.fields import keyed_by
@@ -131,7 +132,7 @@ class ImmutableSpec(Model):
                 continue
             field_name = info.alias or name
             same = f"self.{field_name} == oldSelf.{field_name}"
-            if info.is_required() or info.get_default() is not None:
+            if info.is_required() or info.default not in (None, PydanticUndefined):
                 rules.append(same)
             else:
                 both = f"has(self.{field_name}) == has(oldSelf.{field_name})"

@@ -46,7 +46,11 @@ def test_an_order_cannot_change(own_api: ApiServer, order: Object, change: dict[
     assert f"make a new {order['kind']} instead" in refusal
 
 
-@pytest.mark.parametrize("order", [FULL_JOB, FULL_REQUEST], ids=["BackupJob", "RecoveryRequest"])
+@pytest.mark.parametrize(
+    "order",
+    [FULL_JOB, FULL_REQUEST, objects.backup_job(), objects.recovery_request()],
+    ids=["job", "request", "smallest job", "smallest request"],
+)
 class TestCancel:
     def test_an_order_can_be_cancelled(self, own_api: ApiServer, order: Object) -> None:
         own_api.create(order)
