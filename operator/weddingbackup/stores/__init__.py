@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from weddingbackup.resources.common import Provider
 from weddingbackup.resources.tasks import LocationAccess
 from weddingbackup.stores.api import Keeper
+from weddingbackup.stores.azure import AzureKeeper
 from weddingbackup.stores.directory import DirectoryStore
 from weddingbackup.stores.errors import UnsupportedError
+from weddingbackup.stores.gcs import GCSKeeper
 from weddingbackup.stores.probe import probe
 from weddingbackup.stores.retry import Retry
 from weddingbackup.stores.s3 import S3Keeper
@@ -24,7 +26,12 @@ __all__ = ["DirectoryStore", "open_keeper", "open_store", "open_wire", "probe"]
 for _name in ("azure", "boto3", "botocore", "google", "urllib3"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-_KEEPERS = {Provider.S3: S3Keeper, Provider.R2: S3Keeper}
+_KEEPERS: dict[Provider, type[S3Keeper | GCSKeeper | AzureKeeper]] = {
+    Provider.S3: S3Keeper,
+    Provider.R2: S3Keeper,
+    Provider.GCS: GCSKeeper,
+    Provider.AZURE: AzureKeeper,
+}
 
 
 def open_keeper(

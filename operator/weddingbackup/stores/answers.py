@@ -143,7 +143,8 @@ def error(answer: Answer, *, location: str, address: str, name: str = "") -> Sto
     text = rule.text.format(
         address=address, what=f"object {name} in {address}" if name else address
     )
-    said = " ".join(filter(None, [str(answer.status), answer.code, answer.detail[:_MAX_DETAIL]]))
+    detail = answer.detail.partition("\n")[0][:_MAX_DETAIL]  # Azure's go on with a request id
+    said = " ".join(filter(None, [str(answer.status), answer.code, detail]))
     message = f"{text} (it said: {said})"
     if rule.kind is TransientError:
         return TransientError(

@@ -41,10 +41,11 @@ def probe(
             create_only, _try_second(keeper, wire, second, random), *keeper.versioning()
         )
     except StoreError as error:
+        # Who does not answer us would not answer this either, and we would wait twice.
+        if not isinstance(error, TransientError):
+            _clean(keeper, [first, second])
         return _failed(error)
-    finally:
-        left = _clean(keeper, [first, second])
-    message = left
+    message = _clean(keeper, [first, second])
     if not create_only:
         message = (
             f"{keeper.address} lets an object be overwritten although the request forbids it"
@@ -150,6 +151,7 @@ def _md5(data: bytes) -> bytes:
 
 
 def _clean(keeper: Keeper, names: list[str]) -> str:
+    """Remove the probe's objects; what to tell people where that fails."""
     try:
         for name in names:
             keeper.delete(name)
