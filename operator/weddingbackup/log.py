@@ -1,0 +1,77 @@
+"""What a process in the cluster says: one JSON object a line on standard output, with no secrets in it.
+
+The worker and the controller set it up once, at their start, and then speak through
+`structlog.get_logger()`. The command line speaks to people and does not use it.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+_SECRETS = (
+    # user:password@ in a connection URI, of PostgreSQL or of a proxy
+    re.compile(r"(?<=://)[^/\s@'\"]+@"),
+    # password=… in a libpq connection string, quoted or not
+    re.compile(r"(?i)(?<=password=)('(?:[^'\\]|\\.)*'|[^\s&'\"]+)"),
+    # the query of a signed request: whoever holds it may do what it says until it expires
+    re.compile(
+        r"(?i)(?<=[?&])((?:x-amz-|x-goog-|googleaccessid|sig=|signature=|sv=|se=|sp=|awsaccesskeyid)"
+        r"[^\s'\"]*)"
+    ),
+)
+
+
+def redact(text: str) -> str:
+    """The text with passwords and signatures taken out, for messages that others wrote."""
+    for secret in _SECRETS:
+        text = secret.sub("***", text)
+    return text
+
+
+def _redact_values(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = redact(value)
+    return event
+
+
+def configure(level: str = "INFO") -> None:
+    """Send the process's log to standard output as JSON lines.
+
+    Libraries' own records (of the standard `logging`) from WARNING upwards come the same way, as do
+    our own from `level` (INFO where that is no level's name) upwards.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    rendered: list[structlog.typing.Processor] = [
+        # Plain text, not frames with their local variables: those hold keys.
+        structlog.processors.format_exc_info,
+        _redact_values,
+        structlog.processors.JSONRenderer(),
+    ]
+    structlog.configure(
+        processors=[*shared, *rendered],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+        ),
+        # Looked up a line at a time, so that a redirected stream is honoured.
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
+            foreign_pre_chain=shared,
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

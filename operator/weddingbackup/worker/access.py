@@ -1,0 +1,98 @@
+"""All that a worker is trusted with: the vault's keys and the locations' credentials, from mounted files.
+
+Nothing else in this room touches a secret, so that another way to get at keys and stores changes
+this file alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from weddingbackup.resources.tasks import LocationAccess, VaultRef
+from weddingbackup.stores import open_keeper, open_store
+from weddingbackup.stores.api import Keeper, ObjectInfo, Store
+from weddingbackup.stores.errors import DeniedError, StoreError
+from weddingbackup.vault.errors import VaultError
+from weddingbackup.vault.kit import Kit
+from weddingbackup.worker.environment import Environment, read_file
+from weddingbackup.worker.errors import RefusedError
+
+
+def kit(environment: Environment, vault: VaultRef) -> Kit:
+    """The keys of this vault, and of no other.
+
+    Raises:
+        RefusedError: the file is missing, is no kit, or is another vault's.
+    """
+    path = environment.kit_file
+    try:
+        found = Kit.from_json(read_file(path, what="the vault's recovery kit"))
+    except VaultError as error:
+        raise RefusedError("BadKit", f"{path}: {error}") from None
+    if (found.vault_id, found.prefix) != (vault.id, vault.prefix):
+        raise RefusedError(
+            "WrongKey", f"{path} holds the keys of vault {found.vault_id}, not of {vault.id}"
+        )
+    return found
+
+
+def stores(
+    environment: Environment, locations: Sequence[LocationAccess], vault: VaultRef
+) -> list[Store]:
+    """The vault at each of the locations, in their order.
+
+    A location that cannot even be opened (credentials missing or malformed) is there too, and fails
+    whatever it is asked: one bad Secret must not hold up the others.
+    """
+    opened: list[Store] = []
+    for location in locations:
+        try:
+            credentials = _credentials(environment.location_directory(location.name), location.name)
+            opened.append(open_store(location, credentials, prefix=vault.prefix))
+        except StoreError as error:
+            opened.append(_Unusable(location.name, error))
+    return opened
+
+
+def keeper(environment: Environment, location: LocationAccess, vault: VaultRef) -> Keeper:
+    """A location with the right to list and delete below the vault's prefix.
+
+    Raises:
+        StoreError: the credentials are missing or malformed.
+    """
+    credentials = _credentials(environment.location_directory(location.name), location.name)
+    return open_keeper(location, credentials, prefix=vault.prefix)
+
+
+def _credentials(directory: Path, location: str) -> dict[str, str]:
+    """The Secret's keys and values. `..data` and its kin are the kubelet's own."""
+    try:
+        files = [file for file in directory.iterdir() if not file.name.startswith(".")]
+        return {file.name: file.read_text().strip() for file in files}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeniedError(
+            f"location {location}: its credentials cannot be read from {directory} ({error}); check"
+            " the Secret that its credentialsSecretRef names",
+            location=location,
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Unusable:
+    """A location that could not be opened."""
+
+    location: str
+    error: StoreError
+
+    def _fail(self) -> NoReturn:
+        raise self.error
+
+    def put(self, name: str, data: bytes | memoryview, *, sha256: bytes) -> None:  # noqa: ARG002  all fail alike
+        self._fail()
+
+    def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:  # noqa: ARG002  likewise
+        self._fail()
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:  # noqa: ARG002  likewise
+        self._fail()

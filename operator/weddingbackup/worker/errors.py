@@ -1,0 +1,106 @@
+"""Which way an attempt ended: the one table from an error to a code, an exit code and a message.
+
+REFUSED ends the Job at once, since trying again cannot help; FAILED lets Kubernetes try again.
+"""
+
+import errno
+from dataclasses import dataclass
+
+from weddingbackup.log import redact
+from weddingbackup.resources.reports import ErrorReport, ExitCode
+from weddingbackup.sources.errors import SourceError, SourceUnavailableError, TargetError
+from weddingbackup.stores.errors import (
+    CorruptError,
+    DeniedError,
+    ExistsError,
+    MissingError,
+    StoreError,
+    TransientError,
+    UnsupportedError,
+)
+from weddingbackup.vault import errors as vault
+
+
+class RefusedError(Exception):
+    """The pod or its task is not as it has to be; the message says what to put right.
+
+    Attributes:
+        code: one CamelCase word for the report.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended that did not do its task.
+
+    Attributes:
+        expected: False for an error that nobody foresaw: its trace belongs in the log.
+    """
+
+    code: str
+    exit_code: ExitCode
+    message: str
+    expected: bool = True
+
+    @property
+    def report(self) -> ErrorReport:
+        """What the report says of it."""
+        return ErrorReport(code=self.code, message=self.message)
+
+
+INTERRUPTED = Ending(
+    "Interrupted",
+    ExitCode.FAILED,
+    "the worker was told to stop before it was done; what it stored is kept and used by the next one",
+)
+
+# The first line that fits counts, so what is special stands before what is general.
+_TABLE: tuple[tuple[type[Exception], str, ExitCode], ...] = (
+    (TargetError, "TargetRefused", ExitCode.REFUSED),
+    (SourceError, "SourceRefused", ExitCode.REFUSED),
+    (SourceUnavailableError, "SourceUnavailable", ExitCode.FAILED),
+    (DeniedError, "LocationDenied", ExitCode.REFUSED),
+    (MissingError, "ObjectMissing", ExitCode.REFUSED),
+    (ExistsError, "NameTaken", ExitCode.REFUSED),
+    (UnsupportedError, "LocationUnsupported", ExitCode.REFUSED),
+    (CorruptError, "ObjectDamaged", ExitCode.FAILED),
+    (TransientError, "LocationUnavailable", ExitCode.FAILED),
+    (StoreError, "LocationFailed", ExitCode.FAILED),
+    (vault.WrongKeyError, "WrongKey", ExitCode.REFUSED),
+    (vault.RefusedError, "Refused", ExitCode.REFUSED),
+    (vault.QuorumError, "QuorumUnreachable", ExitCode.FAILED),
+    # Good bytes may be at a location that does not answer now.
+    (vault.RestoreIncompleteError, "Incomplete", ExitCode.FAILED),
+    (vault.VaultDamageError, "Damaged", ExitCode.FAILED),
+    (vault.VaultError, "VaultFailed", ExitCode.FAILED),
+)
+
+_SYSTEM = {
+    errno.ENOSPC: ("VolumeFull", "the volume is full; make room or choose a larger claim"),
+    errno.EDQUOT: ("VolumeFull", "the volume's quota is used up; raise it or make room"),
+    errno.EROFS: ("VolumeReadOnly", "the volume is read-only; choose one that can be written"),
+}
+
+
+def ending(error: Exception) -> Ending:
+    """What an error means for the attempt that met it."""
+    message = redact(str(error))
+    if isinstance(error, RefusedError):
+        return Ending(error.code, ExitCode.REFUSED, message)
+    for kind, code, exit_code in _TABLE:
+        if isinstance(error, kind):
+            return Ending(code, exit_code, message)
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        code, advice = _SYSTEM[error.errno]
+        return Ending(code, ExitCode.REFUSED, f"{message}: {advice}")
+    return Ending(
+        "Unexpected",
+        ExitCode.FAILED,
+        # Its text may quote what it stumbled over, and a report is read by many.
+        f"an unexpected error ({type(error).__name__}) ended the attempt; the pod's log has the details",
+        expected=False,
+    )

@@ -1,0 +1,99 @@
+"""How a worker speaks back: a line of progress now and then, and one report at its end.
+
+It has no right in Kubernetes, so the controller reads the pod's log and its termination message.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any, Self
+
+import structlog
+
+from weddingbackup.resources.base import Model
+from weddingbackup.resources.reports import LIMIT_BYTES, ProgressLine
+
+_INTERVAL_SECONDS = 1.0
+
+
+class ProgressLines:
+    """Says how far the work is, at most once a second, and only when something has changed.
+
+    A context manager around the work. The last state is said at the end, whatever happened.
+    """
+
+    def __init__(
+        self, line: Callable[[], ProgressLine], *, interval: float = _INTERVAL_SECONDS
+    ) -> None:
+        self._line = line
+        self._interval = interval
+        self._ended = Event()
+        self._said: ProgressLine | None = None
+        self._thread = Thread(target=self._run, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._say()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._interval):
+            self._say()
+
+    def _say(self) -> None:
+        line = self._line()
+        if line != self._said:
+            self._said = line
+            structlog.get_logger().info(**line.dump())
+
+
+def write_report(report: Model, path: Path) -> None:
+    """Leave the report where the kubelet finds it.
+
+    In one write and in place: the file is a mount of its own, which nothing can be renamed over.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        os.write(descriptor, shorten(report))
+    finally:
+        os.close(descriptor)
+
+
+def shorten(report: Model, limit: int = LIMIT_BYTES) -> bytes:
+    """The report as JSON of at most `limit` bytes.
+
+    The kubelet cuts what is longer, and JSON cut off says nothing. So first texts and lists of texts
+    lose their ends, then lists of rows. The log has the whole.
+    """
+    whole = report.dump()
+    for texts, length, rows in (
+        (40, 800, 200),
+        (10, 300, 200),
+        (5, 120, 40),
+        (1, 80, 10),
+        (0, 80, 0),
+    ):
+        data = report.__class__.model_validate(_cut(whole, texts, length, rows)).to_json().encode()
+        if len(data) <= limit:
+            return data
+    raise ValueError(f"a report of {len(data)} bytes cannot be shortened to {limit}")
+
+
+def _cut(value: Any, texts: int, length: int, rows: int) -> Any:
+    """The value with lists of texts, texts and lists of rows cut to these lengths."""
+    if isinstance(value, str):
+        return value if len(value) <= length else value[: length - 1] + "…"
+    if isinstance(value, dict):
+        return {key: _cut(member, texts, length, rows) for key, member in value.items()}
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        kept = [_cut(text, texts, length, rows) for text in value[:texts]]
+        left = len(value) - len(kept)
+        return [*kept, f"… and {left} more"] if left else kept
+    if isinstance(value, list):
+        return [_cut(row, texts, length, rows) for row in value[:rows]]
+    return value
