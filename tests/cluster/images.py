@@ -5,7 +5,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PAUSE = "localhost/pause:test"
@@ -29,21 +29,24 @@ _APPLETS = (
 
 def write_pause(path: Path) -> None:
     """The image that keeps a pod's namespaces open."""
-    _write(path, PAUSE, {"catatonit": Path("/usr/bin/catatonit")}, (), ["/catatonit", "-P"])
+    programs = {"catatonit": Path("/usr/bin/catatonit")}
+    write_image(path, PAUSE, programs, command=["/catatonit", "-P"])
 
 
 def write_helper(path: Path) -> None:
     """A shell with the usual commands, for the volumes' provisioner and for small test pods."""
     links = [(f"bin/{applet}", "busybox") for applet in _APPLETS]
-    _write(path, HELPER, {"bin/busybox": Path("/bin/busybox")}, links, ["/bin/sh"])
+    programs = {"bin/busybox": Path("/bin/busybox")}
+    write_image(path, HELPER, programs, links, command=["/bin/sh"])
 
 
-def _write(
+def write_image(
     path: Path,
     name: str,
-    programs: dict[str, Path],
-    links: Sequence[tuple[str, str]],
-    command: list[str],
+    programs: Mapping[str, Path],
+    links: Sequence[tuple[str, str]] = (),
+    *,
+    command: Sequence[str],
 ) -> None:
     """Write a docker-archive: a layer, its configuration, and a manifest that names both."""
     layer = _layer(programs, links)
@@ -51,7 +54,7 @@ def _write(
         {
             "architecture": _architecture(),
             "os": "linux",
-            "config": {"Entrypoint": command, "Env": ["PATH=/bin"]},
+            "config": {"Entrypoint": [*command], "Env": ["PATH=/bin"]},
             "rootfs": {
                 "type": "layers",
                 "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"],
@@ -69,7 +72,7 @@ def _write(
             _add(archive, member, content)
 
 
-def _layer(programs: dict[str, Path], links: Sequence[tuple[str, str]]) -> bytes:
+def _layer(programs: Mapping[str, Path], links: Sequence[tuple[str, str]]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as layer:
         for folder, mode in (("bin", 0o755), ("tmp", 0o1777)):

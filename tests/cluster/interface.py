@@ -35,6 +35,10 @@ class Cluster(ABC):
             raise ClusterError(f"kubectl {' '.join(map(str, arguments))}: {done.stderr}")
         return done.stdout
 
+    @property
+    def nodes(self) -> list[str]:
+        return self.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").split()
+
     @abstractmethod
     def load_image(self, archive: Path) -> None:
         """Give all nodes the image of a docker-archive."""

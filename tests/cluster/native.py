@@ -31,8 +31,9 @@ class NativeCluster(Cluster):
         )
 
     @property
-    def nodes(self) -> list[str]:
-        return [node.node_name(number) for number in self._state.nodes]
+    def size(self) -> int:
+        """How many nodes it was made with, also those without power."""
+        return len(self._state.nodes)
 
     def load_image(self, archive: Path) -> None:
         for process in self._state.nodes.values():
@@ -105,8 +106,8 @@ def up(name: str, nodes: int) -> NativeCluster:
             ensure_packages()
             _down(layout)
             return _start(layout, nodes)
-    if len(cluster.nodes) != nodes:
-        raise ClusterError(f"{name} runs with {len(cluster.nodes)} nodes: take it down first")
+    if cluster.size != nodes:
+        raise ClusterError(f"{name} runs with {cluster.size} nodes: take it down first")
     return cluster
 
 

@@ -54,6 +54,9 @@ def connect_node(
 ) -> None:
     """Join a node, and tell everybody the way to its pods."""
     here = addresses.node(number)
+    # The same hardware address each time, or others would call in vain for the old one after a
+    # power cut. The second bit marks it as made up.
+    hardware = ":".join(f"{byte:02x}" for byte in (2, 0, *here.packed))
     control_plane.configure_links(
         [
             f"link add node-{number} type veth peer name eth0 netns {node.first.pid}",
@@ -65,6 +68,7 @@ def connect_node(
     node.configure_links(
         [
             "link set lo up",
+            f"link set eth0 address {hardware}",
             f"address add {here}/24 dev eth0",
             "link set eth0 up",
             # Without a default route the node's own calls to Services fail before they are translated.
