@@ -1,8 +1,8 @@
 """Servers that outlive the command which starts them, for the demo and for trying things by hand.
 
-`python -m tests.servers start --directory D [--host H]` runs five locations and a PostgreSQL,
-writes what is needed to reach them to `D/servers.json` and leaves them to a process of their own;
-`stop` ends that one, and so all of them; `cut NAME` and `heal NAME` take a location away and bring
+`python -m tests.servers start --directory D [--host H]` runs five empty locations and an empty
+PostgreSQL, writes what is needed to reach them to `D/servers.json` and leaves them to a process of
+their own; `stop` ends that one, and so all of them, and removes their data; `cut NAME` and `heal NAME` take a location away and bring
 it back.
 """
 
@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.servers.locations import five_locations
-from tests.servers.postgres import postgres
+from tests.servers.postgres import postgres, scratch
 from tests.servers.process import ServerError, wait_until
 from tests.servers.toxiproxy import Proxy
 
@@ -90,8 +91,9 @@ def _serve(directory: Path, host: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the servers end in order
     state = _state(directory)
     with (
-        five_locations(directory / "locations", host=host) as locations,
-        postgres(host=host) as database,
+        five_locations(_data(directory), host=host) as locations,
+        scratch() as database_directory,
+        postgres(database_directory, host=host) as database,
     ):
         facts = {
             "pid": os.getpid(),
@@ -101,11 +103,12 @@ def _serve(directory: Path, host: str) -> None:
                     "credentials": dict(location.credentials),
                     "country": location.place.country,
                     "proxy": dataclasses.asdict(location.proxy),
-                    "data": str(directory / "locations" / location.name),
+                    "data": str(_data(directory) / location.name),
                 }
                 for location in locations
             ],
             "postgres": dataclasses.asdict(database),
+            "scratch": str(database_directory),
         }
         draft = state.with_suffix(".new")
         draft.touch(mode=0o600)  # it holds the credentials
@@ -119,13 +122,17 @@ def _serve(directory: Path, host: str) -> None:
 
 
 def _stop(directory: Path) -> None:
-    if not _state(directory).exists():
-        return
-    pid = _facts(directory)["pid"]
-    if _is_ours(pid):
-        os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: not _is_ours(pid), seconds=_STOP_SECONDS, what="the servers to end")
-    _state(directory).unlink(missing_ok=True)  # left behind by one that was killed
+    if _state(directory).exists():
+        facts = _facts(directory)
+        if _is_ours(facts["pid"]):
+            os.kill(facts["pid"], signal.SIGTERM)
+            wait_until(
+                lambda: not _is_ours(facts["pid"]), seconds=_STOP_SECONDS, what="the servers to end"
+            )
+        # Where that process was killed, these two are still there.
+        shutil.rmtree(facts["scratch"], ignore_errors=True)
+        _state(directory).unlink(missing_ok=True)
+    shutil.rmtree(_data(directory), ignore_errors=True)
 
 
 def _is_ours(pid: int) -> bool:
@@ -146,6 +153,10 @@ def _proxy(directory: Path, name: str) -> Proxy:
 def _facts(directory: Path) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads(_state(directory).read_text())
     return facts
+
+
+def _data(directory: Path) -> Path:
+    return directory / "locations"
 
 
 def _state(directory: Path) -> Path:

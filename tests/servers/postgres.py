@@ -74,10 +74,8 @@ def postgres(
     """
     _ensure_installed()
     if directory is None:
-        with tempfile.TemporaryDirectory(prefix="postgres-") as scratch:
-            Path(scratch).chmod(0o755)
-            with postgres(Path(scratch), host=host, port=port, settings=settings) as server:
-                yield server
+        with scratch() as path, postgres(path, host=host, port=port, settings=settings) as server:
+            yield server
         return
     server = Postgres(host, port or free_port(host), "postgres", secrets.token_urlsafe(18))
     user = "postgres" if os.geteuid() == 0 else None
@@ -98,6 +96,14 @@ def postgres(
     # SIGINT: end now, without waiting for clients to leave.
     with running(command, log=log, ready=ready, user=user, stop_signal=signal.SIGINT):
         yield server
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary directory that the user `postgres` can reach, as pytest's are not for root."""
+    with tempfile.TemporaryDirectory(prefix="postgres-") as path:
+        Path(path).chmod(0o755)
+        yield Path(path)
 
 
 def _initialise(directory: Path, server: Postgres, user: str | None) -> Path:
