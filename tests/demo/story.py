@@ -1,0 +1,278 @@
+"""One wedding: backed up to five clouds, lost, and brought back with one cloud gone and one damaged.
+
+Every step speaks to real parts as a platform engineer would: kubectl, helm, YAML. The comparison at the end
+is made outside the product: hashes of every file and every row, taken before the loss.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.cluster import down as cluster_down
+from tests.cluster import image, up
+from tests.demo import objects, photographs, platform, services
+from tests.demo.narrator import DemoError, Narrator
+from tests.demo.places import (
+    CLAIM,
+    CLUSTER,
+    DAMAGED,
+    DATABASE_SECRET,
+    NAMESPACE,
+    RELEASE,
+    TAKEN_AWAY,
+    home,
+)
+from tests.demo.volume import Volume
+from tests.tools import binary
+
+if TYPE_CHECKING:
+    from tests.cluster import Cluster
+
+CHART = Path(__file__).parents[2] / "charts" / "wedding-backup-operator"
+WEDDING = platform.wedding_id(16)
+POLICY = WEDDING.lower()
+MIB = 1024 * 1024
+ROWS = (
+    'jsonpath={range .status.locations[*]}{.name}{"\\t"}{.phase}{"\\t"}{.bytes}{" bytes\\t"}'
+    '{.durationSeconds}{" s\\n"}{end}'
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What there was before the loss: a hash for every file, and for every table's rows."""
+
+    files: dict[str, str]
+    rows: dict[str, str]
+    others: dict[str, str]
+
+
+class Demo:
+    """The story, step by step."""
+
+    def __init__(self, narrator: Narrator) -> None:
+        self._tell = narrator
+        self._run = time.strftime("%H%M%S", time.gmtime())
+
+    def up(self) -> None:
+        """Tell the whole story; `DemoError` where a promise was not kept."""
+        started = time.monotonic()
+        home().mkdir(parents=True, exist_ok=True)
+        with self._tell.step("A Kubernetes cluster, the operator's image, five clouds, a database"):
+            self._cluster = up(CLUSTER)
+            self._cluster.load_image(image.build())
+            self._services = services.start(self._cluster.host_address)
+            self._services.bring_back_all()
+        self._tell.say(f"export KUBECONFIG={self._cluster.kubeconfig}   # to look around meanwhile")
+        with self._tell.step("Installing the operator with Helm"):
+            install(self._cluster)
+        before = self._prepare()
+        self._back_up()
+        self._lose()
+        recovered = self._recover()
+        self._compare(before)
+        self._show(recovered)
+        self._tell.say(
+            f"All of it came back. The whole demo took {time.monotonic() - started:.0f} s."
+        )
+
+    def _prepare(self) -> Evidence:
+        pictures = photographs.photographs()
+        megabytes = photographs.size(pictures) / MIB
+        volume = self._volume()
+        with self._tell.step(f"Photographs ({megabytes:.0f} MiB) into the volume"):
+            volume.create("1Gi")
+            volume.fill(pictures, home())
+        documents: list[dict[str, Any]] = [
+            objects.secret(DATABASE_SECRET, {"uri": self._services.database}),
+        ]
+        for cloud in self._services.clouds:
+            documents += objects.location(cloud)
+        with self._tell.step(
+            "Registering five locations: three S3 (one of them R2), GCS, Azure Blob"
+        ):
+            self._apply(*documents)
+            self._wait("bl", "--all", "--for=condition=Ready", seconds=90, namespaced=False)
+        self._tell.show(self._kubectl("get", "bl"))
+        evidence = Evidence(
+            volume.hashes(),
+            platform.checksum(self._services.database, WEDDING),
+            platform.checksum_others(self._services.database, WEDDING),
+        )
+        self._tell.say(
+            f"Before the loss: {len(evidence.files)} photographs, and of wedding {WEDDING}: "
+            + ", ".join(f"{table} {value.split()[0]}" for table, value in evidence.rows.items())
+        )
+        return evidence
+
+    def _back_up(self) -> None:
+        policy = objects.policy(POLICY, WEDDING, platform.policy_tables(WEDDING))
+        with self._tell.step(
+            f"Policy {POLICY}: Timeline from PostgreSQL, Portfolio from the volume"
+        ):
+            self._apply(policy)
+            self._wait(f"wbp/{POLICY}", "--for=condition=Ready", seconds=60)
+        name = f"demo-{self._run}"
+        with self._tell.step(f"BackupJob {name}, until all five locations hold every byte"):
+            self._apply(objects.backup_job(name, POLICY))
+            self._follow("bj", name, {"Complete", "Replicated"})
+        self._tell.show(self._kubectl("-n", NAMESPACE, "get", "bj"))
+        self._tell.show(self._kubectl("-n", NAMESPACE, "get", "bj", name, "-o", ROWS))
+
+    def _lose(self) -> None:
+        self._services.take_away(TAKEN_AWAY)
+        self._tell.say(f"{TAKEN_AWAY} is gone: every connection is refused")
+        packs = self._services.damage(DAMAGED)
+        self._tell.say(f"{DAMAGED} is damaged: bytes overwritten in {packs} packs")
+        with self._tell.step("The photographs and the wedding's rows are deleted"):
+            platform.delete_wedding(self._services.database, WEDDING)
+            self._volume().empty()
+        if self._volume().hashes():
+            raise DemoError("the volume should be empty now, and is not")
+
+    def _recover(self) -> dict[str, Any]:
+        name = f"bring-it-back-{self._run}"
+        with self._tell.step(f"RecoveryRequest {name}, urgency Emergency"):
+            self._apply(objects.recovery(name, POLICY))
+            request = self._follow("rr", name, {"Complete"})
+        recovered: dict[str, Any] = request["status"]
+        return recovered
+
+    def _compare(self, before: Evidence) -> None:
+        with self._tell.step("Comparing every file and every row with what there was"):
+            files = self._volume().hashes()
+            rows = platform.checksum(self._services.database, WEDDING)
+            others = platform.checksum_others(self._services.database, WEDDING)
+        for what, now, then in (
+            ("photographs", files, before.files),
+            ("rows of the wedding", rows, before.rows),
+            ("rows of other weddings", others, before.others),
+        ):
+            different = sorted(
+                key for key in now.keys() | then.keys() if now.get(key) != then.get(key)
+            )
+            if different:
+                raise DemoError(f"{what} differ: {', '.join(different[:10])}")
+        self._tell.say(
+            f"Identical: {len(files)} photographs by SHA-256, {len(rows)} tables' rows, "
+            f"and no row of any other wedding changed"
+        )
+
+    def _show(self, recovered: dict[str, Any]) -> None:
+        for table in (["get", "bl"], ["-n", NAMESPACE, "get", "wbp,bj,rr"]):
+            self._tell.show(self._kubectl(*table))
+        for source in recovered["sources"]:
+            count = f"{source['rows']} rows" if source.get("rows") else f"{source['files']} files"
+            self._tell.say(
+                f"Recovered {source['name']} ({source['dataClass']}): {count}, "
+                f"{source['bytes'] / MIB:.1f} MiB in {source['durationSeconds']:.1f} s"
+            )
+        read = ", ".join(
+            f"{row['name']} {row['bytes'] / MIB:.1f} MiB" for row in recovered["locations"]
+        )
+        self._tell.say(
+            f"Back to {recovered['recoveredTo']} in {recovered['elapsedSeconds']:.1f} s "
+            f"(objective {recovered['objectiveSeconds']} s), read from {read}"
+        )
+
+    # --- kubectl -----------------------------------------------------------------------------------
+
+    def _volume(self) -> Volume:
+        return Volume(self._cluster, NAMESPACE, CLAIM, image.NAME)
+
+    def _kubectl(self, *arguments: str) -> str:
+        return self._cluster.kubectl(*arguments)
+
+    def _apply(self, *documents: dict[str, Any]) -> None:
+        bundle = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
+        self._cluster.kubectl("apply", "-f", "-", input=json.dumps(bundle))
+
+    def _wait(self, *arguments: str, seconds: int, namespaced: bool = True) -> None:
+        where = ["-n", NAMESPACE] if namespaced else []
+        self._kubectl(*where, "wait", *arguments, f"--timeout={seconds}s")
+
+    def _follow(self, kind: str, name: str, wanted: set[str]) -> dict[str, Any]:
+        """Show an object's progress until all these conditions hold; gives the object."""
+
+        def look() -> dict[str, Any] | None:
+            found: dict[str, Any] = json.loads(
+                self._kubectl("-n", NAMESPACE, "get", kind, name, "-o", "json")
+            )
+            status = found.get("status", {})
+            true = {
+                each["type"] for each in status.get("conditions", []) if each["status"] == "True"
+            }
+            if true & {"Stalled", "Failed"}:
+                raise DemoError(f"{kind}/{name} is {status.get('phase')}: {status.get('message')}")
+            self._tell.progress(progress_of(status))
+            return found if wanted <= true else None
+
+        return self._tell.until(look, f"{kind}/{name} to be {' and '.join(sorted(wanted))}", 600)
+
+
+def progress_of(status: dict[str, Any]) -> str:
+    """One line that says how far a job or a request is."""
+    rows = [
+        f"{row['name']} {row.get('phase', '')} {row.get('bytes', 0) / MIB:.0f} MiB".replace(
+            "  ", " "
+        )
+        for row in status.get("locations", [])
+    ]
+    percent = status.get("progress", {}).get("percent")
+    head = status.get("phase", "Pending") + (f" {percent} %" if percent is not None else "")
+    sources = [
+        f"{row['name']} {row['phase']}" for row in status.get("sources", []) if "phase" in row
+    ]
+    return " · ".join([head, *sources, *rows])
+
+
+def install(cluster: Cluster) -> None:
+    """Install or upgrade the chart, and wait for the operator to be ready."""
+    cluster.kubectl("apply", "-f", "-", input=json.dumps(_namespace()))
+    repository, _, tag = image.NAME.rpartition(":")
+    _helm(
+        cluster, "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE,
+        "--set", f"image.repository={repository},image.tag={tag},image.pullPolicy=IfNotPresent",
+        "--set-string", f"podAnnotations.demo/started={time.time_ns()}",
+        "--wait", "--timeout", "180s",
+    )  # fmt: skip
+
+
+def down() -> None:
+    """Remove all that the demo left running; a cluster that was given to us keeps its other things."""
+    cluster = up(CLUSTER) if os.environ.get("KUBECONFIG") else None
+    if cluster:
+        _helm(cluster, "uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", check=False)
+        cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
+    cluster_down(CLUSTER)
+    services.stop()
+    shutil.rmtree(home(), ignore_errors=True)
+
+
+def _namespace() -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": NAMESPACE,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        },
+    }
+
+
+def _helm(cluster: Cluster, *arguments: str, check: bool = True) -> None:
+    done = subprocess.run(
+        [binary("helm"), "--kubeconfig", cluster.kubeconfig, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if check and done.returncode:
+        raise DemoError(f"helm {arguments[0]} failed: {done.stderr.strip()}")
