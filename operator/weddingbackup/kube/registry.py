@@ -7,12 +7,35 @@ has erased the vault.
 
 import base64
 import hashlib
+from dataclasses import dataclass
+from datetime import datetime
 
-from weddingbackup.kube.client import SECRETS, Cluster, ConflictError, Object
+from weddingbackup.kube.client import (
+    NAMESPACES,
+    SECRETS,
+    ApiError,
+    Cluster,
+    ConflictError,
+    Object,
+)
 from weddingbackup.resources import names
 from weddingbackup.vault.kit import Kit
 
 _KEY = "kit.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A policy's vault.
+
+    Attributes:
+        secret: the name of its Secret.
+        founded: when it was.
+    """
+
+    kit: Kit
+    secret: str
+    founded: datetime
 
 
 def secret_name(namespace_uid: str, policy: str) -> str:
@@ -20,20 +43,19 @@ def secret_name(namespace_uid: str, policy: str) -> str:
     return f"vault-{hashlib.sha256(f'{namespace_uid}/{policy}'.encode()).hexdigest()[:20]}"
 
 
-async def find(cluster: Cluster, home: str, namespace_uid: str, policy: str) -> Kit | None:
-    """The policy's vault, which lives in the namespace `home`; None where it has none.
+async def find(cluster: Cluster, home: str, *, namespace: str, policy: str) -> Registered | None:
+    """The vault of a policy in `namespace`, registered in `home`; None where it has none.
 
     Raises:
         VaultError: the Secret holds no kit.
     """
-    secret = await cluster.get(SECRETS, secret_name(namespace_uid, policy), home)
-    return None if secret is None else _kit(secret)
+    uid = await _namespace_uid(cluster, namespace)
+    secret = await cluster.get(SECRETS, secret_name(uid, policy), home)
+    return None if secret is None else _registered(secret)
 
 
-async def adopt(
-    cluster: Cluster, home: str, *, namespace: str, namespace_uid: str, policy: str
-) -> tuple[Kit, Object]:
-    """The policy's vault and its Secret; founded now if there is none.
+async def adopt(cluster: Cluster, home: str, *, namespace: str, policy: str) -> Registered:
+    """The vault of a policy in `namespace`, registered in `home`; founded now if there is none.
 
     Founding is one create: who loses the race (another process of the operator, on its way out) takes
     the winner's vault. Nothing is stored anywhere before the Secret is, so a crash leaves no orphan.
@@ -41,6 +63,7 @@ async def adopt(
     Raises:
         VaultError: the Secret holds no kit.
     """
+    namespace_uid = await _namespace_uid(cluster, namespace)
     name = secret_name(namespace_uid, policy)
     secret = await cluster.get(SECRETS, name, home)
     if secret is None:
@@ -69,13 +92,24 @@ async def adopt(
             secret = await cluster.get(SECRETS, name, home)
             if secret is None:
                 raise
-    return _kit(secret), secret
+    return _registered(secret)
 
 
-async def destroy(cluster: Cluster, home: str, namespace_uid: str, policy: str) -> None:
+async def destroy(cluster: Cluster, home: str, *, namespace: str, policy: str) -> None:
     """Destroy the vault's keys: from now on nobody can read any copy of it."""
-    await cluster.delete(SECRETS, secret_name(namespace_uid, policy), home)
+    uid = await _namespace_uid(cluster, namespace)
+    await cluster.delete(SECRETS, secret_name(uid, policy), home)
 
 
-def _kit(secret: Object) -> Kit:
-    return Kit.from_json(base64.b64decode(secret["data"].get(_KEY, "")))
+async def _namespace_uid(cluster: Cluster, namespace: str) -> str:
+    found = await cluster.get(NAMESPACES, namespace)
+    if found is None:
+        raise ApiError(f"namespace {namespace} is gone", status=404, reason="NotFound")
+    uid: str = found["metadata"]["uid"]
+    return uid
+
+
+def _registered(secret: Object) -> Registered:
+    kit = Kit.from_json(base64.b64decode((secret.get("data") or {}).get(_KEY, "")))
+    metadata = secret["metadata"]
+    return Registered(kit, metadata["name"], datetime.fromisoformat(metadata["creationTimestamp"]))

@@ -38,7 +38,7 @@ class RecoveryPoint:
     """One recovery point, as the stores' manifests tell it.
 
     Attributes:
-        job_uid: of the BackupJob that made it.
+        job_name: the BackupJob that made it.
         time: the moment that it stands for.
         sources: name and data class of each.
         committed: whether as many locations as its quorum were seen to hold it.
@@ -46,7 +46,6 @@ class RecoveryPoint:
 
     manifest: str
     sha256: str
-    job_uid: str
     job_name: str
     time: datetime
     sources: Mapping[str, DataClass]

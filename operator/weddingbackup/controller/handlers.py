@@ -1,0 +1,221 @@
+"""What Kopf calls, and when: every road to one object leads through `Reconciler.settle`.
+
+A change, the operator's start, a timer and a worker's Job all ask for the same thing: look at the object
+as it is now, and bring it on. So nothing depends on having seen every event.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+import structlog
+
+from weddingbackup.controller import backups, erasure, locations, policies, recoveries
+from weddingbackup.controller.context import Context
+from weddingbackup.controller.locations import Watch
+from weddingbackup.kube.client import BACKUPS, JOBS, LOCATIONS, POLICIES, REQUESTS, Object, Resource
+from weddingbackup.resources import names
+from weddingbackup.resources.backup_job import Phase as BackupPhase
+from weddingbackup.resources.recovery_request import Phase as RecoveryPhase
+from weddingbackup.rules import backup as backup_rules
+from weddingbackup.rules import recovery as recovery_rules
+
+_log = structlog.get_logger()
+
+_STEPS = 5
+"""At most so many steps at once; a timer goes on from there."""
+
+_LOCATION_SECONDS = 5.0
+_POLICY_SECONDS = 30.0
+_RUNNING_SECONDS = 2.0
+_WAITING_SECONDS = 30.0
+_RECOVERY_SECONDS = 1.0
+_ERASURE_SECONDS = 3.0
+
+Reconcile = Callable[[Context, Object], Awaitable[bool]]
+
+_RECONCILES: Mapping[Resource, Reconcile] = {
+    POLICIES: policies.reconcile,
+    BACKUPS: backups.reconcile,
+    REQUESTS: recoveries.reconcile,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """Settles objects, one decision on each at a time."""
+
+    context: Context
+
+    async def settle(self, resource: Resource, namespace: str | None, name: str) -> None:
+        """Bring an object as far as it goes now. Failures are logged, and the timer comes again."""
+        try:
+            async with self.context.lock(resource, namespace, name):
+                changed = await self._steps(resource, namespace, name)
+        except Exception:  # noqa: BLE001  one object's failure never holds up another
+            _log.exception("reconcile failed", kind=resource.kind, namespace=namespace, name=name)
+            return
+        if changed is not None and resource is BACKUPS:
+            await self.settle(POLICIES, namespace, changed["spec"]["policyRef"]["name"])
+
+    async def probe(self, name: str, watch: Watch) -> None:
+        """Probe a location if it is time to; when it comes or goes, those who wait for that are told."""
+        try:
+            async with self.context.lock(LOCATIONS, None, name):
+                body = await self.context.cluster.get(LOCATIONS, name)
+                if body is None or not await locations.reconcile(self.context, body, watch):
+                    return
+            await self._tell_waiting()
+        except Exception:  # noqa: BLE001  likewise
+            _log.exception("probe failed", name=name)
+
+    async def _steps(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
+        """The object if it moved to another phase."""
+        first: Object | None = None
+        for _ in range(_STEPS):
+            body = await self.context.cluster.get(resource, name, namespace)
+            if body is None:
+                return None
+            first = first or body
+            if not await _RECONCILES[resource](self.context, body):
+                return None if _phase(body) == _phase(first) else body
+        return body
+
+    async def _tell_waiting(self) -> None:
+        home = self.context.home
+        for resource, waits in ((POLICIES, _is_unplaced), (BACKUPS, _is_behind)):
+            for body in await self.context.cluster.list(resource, home):
+                if waits(body.get("status") or {}):
+                    await self.settle(resource, home, body["metadata"]["name"])
+
+
+def register(reconciler: Reconciler) -> kopf.OperatorRegistry:
+    """All handlers, in a registry of their own."""
+    registry = kopf.OperatorRegistry()
+    _register_locations(registry, reconciler)
+    for resource in _RECONCILES:
+        _on_change(registry, resource, _settler(reconciler, resource))
+    _every(registry, POLICIES, _settler(reconciler, POLICIES), _POLICY_SECONDS, _always)
+    _every(registry, BACKUPS, _settler(reconciler, BACKUPS), _RUNNING_SECONDS, _is_running)
+    _every(registry, BACKUPS, _settler(reconciler, BACKUPS), _WAITING_SECONDS, _is_waiting)
+    _every(registry, REQUESTS, _settler(reconciler, REQUESTS), _RECOVERY_SECONDS, _is_recovering)
+    _register_erasure(registry, reconciler)
+    _register_workers(registry, reconciler)
+    return registry
+
+
+def _settler(reconciler: Reconciler, resource: Resource) -> Callable[..., Awaitable[None]]:
+    async def settle(*, namespace: str | None, name: str, **_: Any) -> None:
+        await reconciler.settle(resource, namespace, name)
+
+    return settle
+
+
+def _register_locations(registry: kopf.OperatorRegistry, reconciler: Reconciler) -> None:
+    async def probe(*, name: str, memo: kopf.Memo, **_: Any) -> None:
+        await reconciler.probe(name, memo.setdefault("watch", Watch()))
+
+    _on_change(registry, LOCATIONS, probe)
+    _every(registry, LOCATIONS, probe, _LOCATION_SECONDS, _always)
+
+
+def _register_erasure(registry: kopf.OperatorRegistry, reconciler: Reconciler) -> None:
+    async def erase(*, body: Mapping[str, Any], **_: Any) -> None:
+        if waiting := await erasure.erase(reconciler.context, dict(body)):
+            raise kopf.TemporaryError(waiting, delay=_ERASURE_SECONDS)
+
+    kopf.on.delete(*_address(POLICIES), registry=registry, id="erase", when=_erases)(erase)
+
+
+def _register_workers(registry: kopf.OperatorRegistry, reconciler: Reconciler) -> None:
+    """A worker's Job tells at once what a timer would find later."""
+
+    async def worker(*, namespace: str | None, meta: Mapping[str, Any], **_: Any) -> None:
+        for owner in meta.get("ownerReferences") or []:
+            for resource in (BACKUPS, REQUESTS):
+                if owner["kind"] == resource.kind and owner["apiVersion"] == resource.api_version:
+                    await reconciler.settle(resource, namespace, owner["name"])
+
+    kopf.on.event(
+        *_address(JOBS), registry=registry, id="worker", labels={names.LABEL_TASK: kopf.PRESENT}
+    )(worker)
+
+
+def _on_change(
+    registry: kopf.OperatorRegistry, resource: Resource, handler: Callable[..., Awaitable[None]]
+) -> None:
+    for on in (kopf.on.create, kopf.on.update, kopf.on.resume):
+        on(*_address(resource), registry=registry, id="reconcile")(handler)
+
+
+def _every(
+    registry: kopf.OperatorRegistry,
+    resource: Resource,
+    handler: Callable[..., Awaitable[None]],
+    seconds: float,
+    when: Callable[..., bool],
+) -> None:
+    def place_in_turn(*, uid: str, **_: Any) -> float:
+        """After a restart a fleet's timers must not all fire at once."""
+        return seconds * int.from_bytes(hashlib.sha256(uid.encode()).digest()[:2]) / 2**16
+
+    kopf.timer(
+        *_address(resource),
+        registry=registry,
+        id=f"every-{seconds:g}-seconds",
+        interval=seconds,
+        sharp=True,
+        initial_delay=place_in_turn,
+        when=when,
+    )(handler)
+
+
+def _address(resource: Resource) -> tuple[str, str, str]:
+    return resource.group, resource.version, resource.plural
+
+
+def _always(**_: Any) -> bool:
+    return True
+
+
+def _is_running(*, status: Mapping[str, Any], **_: Any) -> bool:
+    return status.get("phase") == BackupPhase.RUNNING
+
+
+def _is_waiting(*, status: Mapping[str, Any], **_: Any) -> bool:
+    return status.get("phase", BackupPhase.PENDING) == BackupPhase.PENDING or _is_behind(status)
+
+
+def _is_recovering(*, status: Mapping[str, Any], **_: Any) -> bool:
+    return RecoveryPhase(status.get("phase", RecoveryPhase.PENDING)) not in recovery_rules.ENDED
+
+
+def _is_behind(status: Mapping[str, Any]) -> bool:
+    """Whether a backup waits to start, or to be copied to a location that missed it."""
+    phase = BackupPhase(status.get("phase", BackupPhase.PENDING))
+    if phase is BackupPhase.COMPLETED:
+        return _condition(status, "Replicated") == "False"
+    return phase not in backup_rules.ENDED
+
+
+def _is_unplaced(status: Mapping[str, Any]) -> bool:
+    return _condition(status, "Placed") != "True"
+
+
+def _erases(*, spec: Mapping[str, Any], **_: Any) -> bool:
+    return bool((spec.get("retention") or {}).get("deletionPolicy") == "Erase")
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> str | None:
+    for condition in status.get("conditions") or []:
+        if condition["type"] == kind:
+            found: str = condition["status"]
+            return found
+    return None
+
+
+def _phase(body: Object) -> str | None:
+    phase: str | None = (body.get("status") or {}).get("phase")
+    return phase

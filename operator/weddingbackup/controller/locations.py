@@ -1,0 +1,127 @@
+"""BackupLocation: probed again and again, its status written only when a probe says something new."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from weddingbackup.controller import access
+from weddingbackup.controller.access import CredentialsError
+from weddingbackup.controller.bulkheads import HungError
+from weddingbackup.controller.context import Context
+from weddingbackup.kube.client import LOCATIONS, Object
+from weddingbackup.resources.backup_location import AccessMode, BackupLocation, Capabilities
+from weddingbackup.resources.tasks import LocationAccess
+from weddingbackup.rules.locations import RECHECK, Fault, Finding, judge
+from weddingbackup.stores import open_keeper, open_wire, probe
+from weddingbackup.stores.api import Probe
+from weddingbackup.stores.errors import (
+    DeniedError,
+    MissingError,
+    StoreError,
+    TransientError,
+    UnsupportedError,
+)
+
+
+@dataclass(slots=True)
+class Watch:
+    """What the operator remembers of one location between two probes."""
+
+    generation: int = 0
+    due: datetime | None = None
+    failures: int = 0
+
+
+async def reconcile(context: Context, body: Object, watch: Watch) -> bool:
+    """Probe a location if it is time to, and write what came of it; True where its phase changed."""
+    location = BackupLocation.model_validate(body)
+    if location.metadata.deletion_timestamp is not None:
+        return False
+    now = context.now()
+    changed = watch.generation != location.metadata.generation
+    if not changed and watch.due is not None and now < watch.due:
+        return False
+    finding = await _find_out(context, location, watch)
+    watch.generation = location.metadata.generation
+    watch.failures = finding.failures
+    again = location.spec.probe.interval
+    if finding.failures == 1:
+        again = min(again, RECHECK)
+    watch.due = now + again - timedelta(seconds=1)
+    fresh = await context.cluster.get(LOCATIONS, location.metadata.name)
+    if fresh is None:
+        return False
+    location = BackupLocation.model_validate(fresh)
+    status = judge(location, finding, now=context.now())
+    await context.publish(LOCATIONS, fresh, status)
+    return status.phase is not location.status.phase
+
+
+async def _find_out(context: Context, location: BackupLocation, watch: Watch) -> Finding:
+    seconds = location.spec.probe.timeout.total_seconds()
+    failures = watch.failures + 1
+    try:
+        reach, credentials = await access.for_operator(context, location)
+        answer = await context.bulkheads.run(
+            f"probe/{location.metadata.name}",
+            lambda: _probe(reach, credentials, location.spec.access_mode),
+            seconds=seconds,
+        )
+    except CredentialsError as error:
+        return Finding(Fault.MISCONFIGURED, message=str(error), failures=failures)
+    except HungError as error:
+        message = f"The location did not answer: {error}."
+        return Finding(Fault.UNREACHABLE, message=message, failures=failures)
+    except Exception as error:  # noqa: BLE001  whatever an SDK throws is a finding about this location
+        return Finding(Fault.OTHER, message=f"The probe failed: {error}", failures=failures)
+    return _finding(answer, failures)
+
+
+def _probe(reach: LocationAccess, credentials: Mapping[str, str], mode: AccessMode) -> Probe:
+    try:
+        keeper = open_keeper(reach, credentials)
+    except StoreError as error:
+        return Probe(
+            reachable=False,
+            writable=False,
+            latency_seconds=None,
+            capabilities=None,
+            message=str(error),
+            error=error,
+        )
+    wire = open_wire(reach, keeper.address, connections=1)
+    try:
+        return probe(keeper, wire, write=mode is AccessMode.READ_WRITE)
+    finally:
+        wire.close()
+        keeper.close()
+
+
+_FAULTS: Mapping[type[StoreError], Fault] = {
+    TransientError: Fault.UNREACHABLE,
+    DeniedError: Fault.DENIED,
+    MissingError: Fault.MISSING,
+    UnsupportedError: Fault.MISCONFIGURED,
+}
+
+
+def _finding(answer: Probe, failures: int) -> Finding:
+    fault = Fault.NONE
+    if answer.error is not None:
+        fault = next(
+            (each for kind, each in _FAULTS.items() if isinstance(answer.error, kind)), Fault.OTHER
+        )
+    elif answer.capabilities is not None and not answer.capabilities.create_only:
+        fault = Fault.OVERWRITES
+    found = answer.capabilities
+    return Finding(
+        fault=fault,
+        reachable=answer.reachable,
+        writable=answer.writable,
+        latency_milliseconds=(
+            None if answer.latency_seconds is None else round(answer.latency_seconds * 1000)
+        ),
+        capabilities=None if found is None else Capabilities.model_validate(asdict(found)),
+        message=answer.message,
+        failures=0 if fault is Fault.NONE else failures,
+    )

@@ -1,0 +1,163 @@
+"""WeddingBackupPolicy: has a vault and a placement, orders its backups in time, and tells how it stands."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from weddingbackup.controller import access, backups
+from weddingbackup.controller.context import Context
+from weddingbackup.kube import registry
+from weddingbackup.kube.client import (
+    BACKUPS,
+    CLAIMS,
+    POLICIES,
+    SECRETS,
+    ConflictError,
+    Object,
+)
+from weddingbackup.resources import names
+from weddingbackup.resources.backup_job import BackupJob, Reason
+from weddingbackup.resources.wedding_backup_policy import Phase, Source, Status, WeddingBackupPolicy
+from weddingbackup.rules import policy as rules
+from weddingbackup.rules import schedule
+from weddingbackup.rules.backup import not_served
+from weddingbackup.rules.times import rfc3339
+from weddingbackup.rules.workload import Problem
+from weddingbackup.vault.errors import VaultError
+
+TRIGGER = f"{names.GROUP}/{rules.MANUAL_TRIGGER}"
+
+
+async def reconcile(context: Context, body: Object) -> bool:
+    """Bring one policy up to date; True where it should be looked at again at once."""
+    policy = WeddingBackupPolicy.model_validate(body)
+    if policy.metadata.deletion_timestamp is not None:
+        return False
+    now = context.now()
+    if policy.metadata.namespace != context.home:
+        status = rules.blocked(policy, not_served(context.home), now=now)
+        return not await context.publish(POLICIES, body, status)
+    try:
+        vault = await registry.adopt(
+            context.cluster, context.home, namespace=context.home, policy=policy.metadata.name
+        )
+    except VaultError as error:
+        problem = Problem("VaultDamaged", f"The Secret with the vault's keys is damaged: {error}")
+        return not await context.publish(POLICIES, body, rules.blocked(policy, problem, now=now))
+    jobs = await backups.of_policy(context, policy.metadata.namespace, policy.metadata.name)
+    facts = rules.Facts(
+        problems=await _broken_references(context, policy),
+        locations=await access.registered(context),
+        backups=jobs,
+        vault=(vault.kit.vault_id, vault.founded),
+    )
+    status = rules.assess(policy, facts, now=now)
+    status, ordered = await _order(context, policy, status, jobs, now)
+    published = await context.publish(POLICIES, body, status)
+    return ordered or not published
+
+
+async def _order(
+    context: Context,
+    policy: WeddingBackupPolicy,
+    status: Status,
+    jobs: Sequence[BackupJob],
+    now: datetime,
+) -> tuple[Status, bool]:
+    """Make the BackupJobs that are due. A blocked policy makes none: its slots wait, and run once.
+
+    Killed after a create and before status is written: the same slot is due again, has the same name,
+    and the create meets the one that is there; a trigger is found in the annotation of its BackupJob.
+    """
+    if status.phase is Phase.BLOCKED:
+        return status, False
+    text = rules.due_trigger(policy, jobs, TRIGGER)
+    if text is not None:
+        body = _backup(policy, _trigger_name(policy, text), Reason.MANUAL, None)
+        body["metadata"]["annotations"] = {TRIGGER: text}
+        await _create(context, body)
+    if policy.spec.trigger is not None:
+        status = status.model_copy(update={"last_manual_trigger": policy.spec.trigger.manual})
+    slot = None if text is not None else rules.due_slot(policy, jobs, now=now)
+    if slot is not None:
+        body = _backup(policy, schedule.name(policy.metadata.name, slot), Reason.SCHEDULED, slot)
+        await _create(context, body)
+        status = status.model_copy(update={"last_scheduled_time": slot})
+    return status, text is not None or slot is not None
+
+
+async def _create(context: Context, body: Object) -> None:
+    try:
+        await context.cluster.create(BACKUPS, body)
+    except ConflictError:
+        # Ours from before we were killed, or made by hand for the same policy: it is this backup.
+        metadata = body["metadata"]
+        there = await context.cluster.get(BACKUPS, metadata["name"], metadata["namespace"])
+        if there is None or there["spec"]["policyRef"] != body["spec"]["policyRef"]:
+            raise
+
+
+def _trigger_name(policy: WeddingBackupPolicy, text: str) -> str:
+    """Another one for each edit of the spec, so that a text that returns makes another backup."""
+    edit = f"{policy.metadata.uid}/{policy.metadata.generation}/{text}"
+    digest = hashlib.sha256(edit.encode()).hexdigest()[:8]
+    return f"{policy.metadata.name}-manual-{digest}"
+
+
+def _backup(
+    policy: WeddingBackupPolicy, name: str, reason: Reason, slot: datetime | None
+) -> Object:
+    """A BackupJob, not owned by its policy: a policy's deletion takes no history along."""
+    spec: Object = {"policyRef": {"name": policy.metadata.name}, "reason": reason.value}
+    if slot is not None:
+        spec["scheduledAt"] = rfc3339(slot)
+    return {
+        "apiVersion": BACKUPS.api_version,
+        "kind": BACKUPS.kind,
+        "metadata": {
+            "name": name,
+            "namespace": policy.metadata.namespace,
+            "labels": {
+                "app.kubernetes.io/managed-by": names.MANAGER,
+                names.LABEL_POLICY: policy.metadata.name,
+            },
+        },
+        "spec": spec,
+    }
+
+
+async def _broken_references(context: Context, policy: WeddingBackupPolicy) -> list[Problem]:
+    problems = [
+        await _broken_reference(context, policy.metadata.namespace, source)
+        for source in policy.spec.sources
+    ]
+    return [problem for problem in problems if problem is not None]
+
+
+async def _broken_reference(
+    context: Context, namespace: str | None, source: Source
+) -> Problem | None:
+    if source.volume is not None:
+        claim = source.volume.claim_name
+        if await context.cluster.get(CLAIMS, claim, namespace) is None:
+            return Problem(
+                "ClaimNotFound",
+                f"Source {source.name}: there is no PersistentVolumeClaim {claim} in this namespace.",
+            )
+        return None
+    assert source.postgres is not None
+    reference = source.postgres.connection_secret_ref
+    secret = await context.cluster.get(SECRETS, reference.name, namespace)
+    if secret is None:
+        return Problem(
+            "SecretNotFound",
+            f"Source {source.name}: there is no Secret {reference.name} in this namespace; "
+            f"make it, with the connection string under the key {reference.key}.",
+        )
+    if reference.key not in (secret.get("data") or {}):
+        return Problem(
+            "SecretKeyNotFound",
+            f"Source {source.name}: Secret {reference.name} has no key {reference.key}; "
+            "put the connection string (postgresql://…) there.",
+        )
+    return None

@@ -1,0 +1,324 @@
+"""RecoveryRequest: picks and pins its point, without keys, then runs one worker's Job a source, in parallel."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+
+from weddingbackup.controller import access, workers
+from weddingbackup.controller.access import CredentialsError
+from weddingbackup.controller.bulkheads import HungError
+from weddingbackup.controller.context import Context
+from weddingbackup.controller.workers import NameTakenError, Seen
+from weddingbackup.kube import jobs, registry
+from weddingbackup.kube.client import BACKUPS, POLICIES, REQUESTS, Object
+from weddingbackup.kube.jobs import Mount, Work
+from weddingbackup.kube.registry import Registered
+from weddingbackup.resources import names, tasks
+from weddingbackup.resources.backup_job import BackupJob
+from weddingbackup.resources.backup_location import BackupLocation
+from weddingbackup.resources.recovery_request import Phase, RecoveryRequest, SourcePhase, Status
+from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
+from weddingbackup.rules import recovery as rules
+from weddingbackup.rules.backup import not_served
+from weddingbackup.rules.policy import is_usable
+from weddingbackup.rules.recovery import RecoveryPoint, Restore, Wanted
+from weddingbackup.rules.workload import Problem
+from weddingbackup.stores import open_store
+from weddingbackup.stores.errors import StoreError
+from weddingbackup.stores.retry import Retry
+from weddingbackup.vault import catalog
+from weddingbackup.vault.names import SNAPSHOTS
+
+_LISTING_SECONDS = 10.0
+"""For one location to tell its points; those that take longer are left out."""
+
+
+class _RefusedError(Exception):
+    """This request cannot be fulfilled; the problem says why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+async def reconcile(context: Context, body: Object) -> bool:
+    """Bring one RecoveryRequest a step on; True where the next step can follow at once."""
+    request = RecoveryRequest.model_validate(body)
+    if request.metadata.deletion_timestamp is not None or request.status.phase in rules.ENDED:
+        return False
+    try:
+        if request.status.phase is Phase.RECOVERING:
+            status = await _go_on(context, request)
+        elif request.spec.cancel:
+            status = rules.cancelled(request, now=context.now())
+        else:
+            status = await _plan(context, request)
+    except _RefusedError as refusal:
+        status = rules.failed(request, refusal.problem, now=context.now())
+    # The point is pinned by this write, before any Job is made: killed after it, the next reconcile finds
+    # phase Recovering without Jobs, and makes them for the very same point.
+    published = await context.publish(REQUESTS, body, status)
+    return not published or status.phase is not request.status.phase
+
+
+async def _plan(context: Context, request: RecoveryRequest) -> Status:
+    """Choose the point, and pin it."""
+    if request.metadata.namespace != context.home:
+        raise _RefusedError(not_served(context.home))
+    policy = await _policy(context, request)
+    vault = await _vault(context, policy)
+    wanted = await _wanted(context, request)
+    points, silent = await _points(context, vault, prefix=wanted.manifest or SNAPSHOTS)
+    point = rules.choose(points, wanted, silent=silent)
+    if isinstance(point, Problem):
+        if silent:
+            # What was not found may lie where nobody answers: ask again until somebody does.
+            return rules.under_way(request, Phase.PLANNING, point, now=context.now())
+        raise _RefusedError(point)
+    restores = rules.plan(request, policy, point.sources)
+    if isinstance(restores, Problem):
+        raise _RefusedError(restores)
+    return rules.planned(request, point, restores, now=context.now())
+
+
+async def _policy(context: Context, request: RecoveryRequest) -> WeddingBackupPolicy:
+    name = request.spec.policy_ref.name
+    body = await context.cluster.get(POLICIES, name, request.metadata.namespace)
+    if body is None:
+        raise _RefusedError(
+            Problem(
+                "PolicyNotFound",
+                f"There is no WeddingBackupPolicy {name} in this namespace. Make it again under the same "
+                "name: it finds its recovery points. Then make this request anew.",
+            )
+        )
+    return WeddingBackupPolicy.model_validate(body)
+
+
+async def _vault(context: Context, policy: WeddingBackupPolicy) -> Registered:
+    vault = await registry.find(
+        context.cluster, context.home, namespace=context.home, policy=policy.metadata.name
+    )
+    if vault is None:
+        raise _RefusedError(
+            Problem(
+                "NoVault",
+                "There are no keys of a vault of this policy: no backup of it was ever made, "
+                "or it was erased.",
+            )
+        )
+    return vault
+
+
+async def _wanted(context: Context, request: RecoveryRequest) -> Wanted:
+    reference = request.spec.backup_job_ref
+    if reference is None:
+        return Wanted(moment=request.spec.point_in_time)
+    body = await context.cluster.get(BACKUPS, reference.name, request.metadata.namespace)
+    backup = BackupJob.model_validate(body) if body else None
+    if backup is None or backup.spec.policy_ref.name != request.spec.policy_ref.name:
+        message = (
+            f"There is no BackupJob {reference.name} of this policy; ask by pointInTime instead."
+        )
+        raise _RefusedError(Problem("BackupJobNotFound", message))
+    if backup.status.manifest is None:
+        message = f"BackupJob {reference.name} has not committed a recovery point."
+        raise _RefusedError(Problem("BackupNotCompleted", message))
+    return Wanted(manifest=backup.status.manifest.name)
+
+
+async def _points(
+    context: Context, vault: Registered, *, prefix: str
+) -> tuple[list[RecoveryPoint], list[str]]:
+    """The vault's points over all locations, and the locations that did not tell."""
+    locations = list((await access.registered(context)).values())
+    answers = await asyncio.gather(
+        *(_ask(context, location, vault, prefix) for location in locations)
+    )
+    silent = [
+        location.metadata.name
+        for location, answer in zip(locations, answers, strict=True)
+        if answer is None
+    ]
+    merged: dict[str, catalog.Point] = {}
+    for point in (point for answer in answers for point in answer or ()):
+        if point.vault_id.hex() != vault.kit.vault_id:
+            continue  # somebody put another vault's manifest here
+        known = merged.get(point.manifest)
+        holders = (*known.held_by, *point.held_by) if known else point.held_by
+        merged[point.manifest] = replace(point, held_by=holders)
+    return [_fact(point) for point in merged.values()], silent
+
+
+async def _ask(
+    context: Context, location: BackupLocation, vault: Registered, prefix: str
+) -> list[catalog.Point] | None:
+    """One location's points; None where it does not answer."""
+    if not is_usable(location):
+        return None
+    name = location.metadata.name
+
+    def ask() -> catalog.Catalog:
+        # One try: whoever does not answer at once is left out, and asked again if nobody else can tell.
+        store = open_store(
+            reach, credentials, prefix=vault.kit.prefix, retry=Retry(deadline_seconds=1)
+        )
+        try:
+            return catalog.catalog([store], prefix)
+        finally:
+            store.close()
+
+    try:
+        reach, credentials = await access.for_operator(context, location)
+        found = await context.bulkheads.run(f"points/{name}", ask, seconds=_LISTING_SECONDS)
+    except (CredentialsError, HungError, StoreError):
+        return None
+    return None if name in found.unanswered else found.points
+
+
+def _fact(point: catalog.Point) -> RecoveryPoint:
+    return RecoveryPoint(
+        manifest=point.manifest,
+        sha256=point.sha256,
+        job_name=point.plain.job_name,
+        time=point.time,
+        sources={source.name: source.data_class for source in point.sources},
+        committed=point.committed,
+    )
+
+
+async def _go_on(context: Context, request: RecoveryRequest) -> Status:
+    """Look at the Jobs; make those that are not there."""
+    open_rows = [row for row in request.status.sources if row.phase not in _ROW_ENDED]
+    try:
+        found = await asyncio.gather(
+            *(
+                workers.look(context, _job_name(request, row.name), request.metadata.uid)
+                for row in open_rows
+            )
+        )
+        seen = dict(zip((row.name for row in open_rows), found, strict=True))
+        if request.spec.cancel:
+            return await _cancel(context, request, seen)
+        for row in open_rows:
+            job = seen[row.name]
+            if job is not None and rules.lost_its_report(row, job.workload):
+                await workers.remove(context, job)
+                seen[row.name] = None
+        missing = [name for name, job in seen.items() if job is None]
+        if missing:
+            await _make_jobs(context, request, missing)
+    except NameTakenError as error:
+        raise _RefusedError(Problem("NameTaken", str(error))) from error
+    return rules.assess(
+        request,
+        {name: job.workload if job else None for name, job in seen.items()},
+        {name: job.progress if job else None for name, job in seen.items()},
+        now=context.now(),
+    )
+
+
+_ROW_ENDED = frozenset({SourcePhase.COMPLETED, SourcePhase.FAILED})
+
+
+async def _cancel(
+    context: Context, request: RecoveryRequest, seen: dict[str, Seen | None]
+) -> Status:
+    there = [job for job in seen.values() if job is not None]
+    await asyncio.gather(*(workers.remove(context, job) for job in there))
+    return rules.cancelled(request, now=context.now())
+
+
+async def _make_jobs(context: Context, request: RecoveryRequest, missing: Iterable[str]) -> None:
+    policy = await _policy(context, request)
+    vault = await _vault(context, policy)
+    available = {row.name: row.data_class for row in request.status.sources}
+    restores = rules.plan(request, policy, available)
+    if isinstance(restores, Problem):
+        raise _RefusedError(restores)
+    known = await access.registered(context)
+    # Never from a location that is known to be down; from all others at once.
+    locations = [location for location in known.values() if is_usable(location)]
+    bodies = [
+        _build(context, request, policy, vault, locations, restore)
+        for restore in restores
+        if restore.name in missing
+    ]
+    await asyncio.gather(*(workers.create(context, body, request.metadata.uid) for body in bodies))
+
+
+def _build(  # noqa: PLR0917  one Job is made of all of this
+    context: Context,
+    request: RecoveryRequest,
+    policy: WeddingBackupPolicy,
+    vault: Registered,
+    locations: list[BackupLocation],
+    restore: Restore,
+) -> Object:
+    assert request.status.point is not None
+    assert request.metadata.namespace is not None
+    shape = workers.shape(policy.spec.worker)
+    if request.spec.privilege is not None:
+        shape = replace(shape, privilege=request.spec.privilege)
+    target, mount = _target(restore)
+    task = tasks.RestoreTask(
+        request=tasks.ObjectRef(
+            namespace=request.metadata.namespace,
+            name=request.metadata.name,
+            uid=request.metadata.uid,
+        ),
+        vault=tasks.VaultRef(id=vault.kit.vault_id, prefix=vault.kit.prefix),
+        point=tasks.PointRef(
+            manifest=request.status.point.manifest, sha256=request.status.point.sha256
+        ),
+        locations=[access.for_worker(location) for location in locations],
+        source=restore.name,
+        target=target,
+        privilege=shape.privilege,
+    )
+    return jobs.worker_job(
+        _job_name(request, restore.name),
+        Work.RESTORE,
+        task,
+        platform=context.platform,
+        shape=shape,
+        mounts=[jobs.kit_mount(vault.secret), *access.mounts(locations), mount],
+        labels={
+            names.LABEL_POLICY: policy.metadata.name,
+            names.LABEL_REQUEST: request.metadata.name,
+            names.LABEL_SOURCE: restore.name,
+            names.LABEL_VAULT: vault.kit.vault_id,
+        },
+        owner={
+            "apiVersion": REQUESTS.api_version,
+            "kind": REQUESTS.kind,
+            "metadata": {"name": request.metadata.name, "uid": request.metadata.uid},
+        },
+    )
+
+
+def _target(restore: Restore) -> tuple[tasks.RestoreTarget, Mount]:
+    """Where one source goes: the place that the request names, or else the one it came from."""
+    place = restore.target or restore.source
+    assert place is not None
+    if place.volume is not None:
+        top = tasks.data_directory(restore.name)
+        path = f"{top}/{place.volume.path}" if place.volume.path else top
+        mount = jobs.claim_mount(restore.name, place.volume.claim_name, read_only=False)
+        return tasks.RestoreTarget(volume=tasks.VolumeTarget(path=path)), mount
+    assert place.postgres is not None
+    secret = place.postgres.connection_secret_ref
+    schema = (
+        restore.target.postgres.schema_name if restore.target and restore.target.postgres else None
+    )
+    target = tasks.PostgresTarget(
+        connection_file=f"{tasks.source_directory(restore.name)}/uri", schema_name=schema
+    )
+    return (
+        tasks.RestoreTarget(postgres=target),
+        jobs.connection_mount(restore.name, secret.name, secret.key),
+    )
+
+
+def _job_name(request: RecoveryRequest, source: str) -> str:
+    return jobs.job_name("rr", request.metadata.name, source, uid=request.metadata.uid)
