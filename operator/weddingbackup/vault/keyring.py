@@ -132,8 +132,8 @@ class Keyring:
         return self._key(class_name).chunk_key
 
     def chunker_seed(self) -> int:
-        """Give the vault's own seed for cutting: 64 bits that nobody without keys can guess."""
-        return int.from_bytes(derive(self.chunk_key(VAULT_CLASS), b"chunker seed")[:8], "big")
+        """Give the vault's own seed for cutting: 63 bits that nobody without keys can guess."""
+        return int.from_bytes(derive(self.chunk_key(VAULT_CLASS), b"chunker seed")[:8], "big") >> 1
 
     def _key(self, class_name: str) -> DataKey:
         key = self._current.get(class_name)

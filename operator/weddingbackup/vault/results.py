@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from weddingbackup.resources.common import DataClass, LocationPhase
 
 
+_Path = bytes  # below, `bytes` is the name of a member
+
+
 @dataclass(slots=True)
 class LocationResult:
     """How far one location came with a backup. Bytes are those sent to it by this run."""
@@ -69,5 +72,5 @@ class RestoreResult:
     bytes: int = 0
     locations: dict[str, int] = field(default_factory=dict)
     damaged: list[tuple[str, str]] = field(default_factory=list)
-    failed: list[tuple[bytes, str]] = field(default_factory=list)
+    failed: list[tuple[_Path, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -1,0 +1,158 @@
+"""Which recovery points there are. Needs no key: manifests say in plain what is asked here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from weddingbackup.stores.errors import StoreError
+from weddingbackup.vault.errors import RefusedError, VaultDamageError
+from weddingbackup.vault.manifest import read_plain
+from weddingbackup.vault.names import SNAPSHOTS, base_name, digest_of, snapshot_job
+from weddingbackup.vault.objects import get_object
+from weddingbackup.vault.parallel import ask_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from weddingbackup.stores.api import ObjectInfo, Store
+    from weddingbackup.vault.manifest import Plain, PlainSource
+
+_READERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One recovery point, as its manifest's plain part and the listings say.
+
+    Attributes:
+        manifest: the manifest's object name.
+        data: its bytes, verified against the name.
+        held_by: locations whose listing shows it with the right size. A copy there may still turn
+            out damaged: a check says so, and a reader takes the next.
+    """
+
+    manifest: str
+    vault_id: bytes
+    data: bytes
+    plain: Plain
+    held_by: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal, as in its name."""
+        return (digest_of(self.manifest) or b"").hex()
+
+    @property
+    def time(self) -> datetime:
+        """What is recovered is as it was not later than this."""
+        return self.plain.point_time
+
+    @property
+    def started_at(self) -> datetime:
+        """When the reading of the first source began."""
+        return self.plain.started_at
+
+    @property
+    def sources(self) -> tuple[PlainSource, ...]:
+        """What it holds."""
+        return self.plain.sources
+
+    @property
+    def committed(self) -> bool:
+        """Whether a quorum of the locations that it was written for is seen to hold it.
+
+        False also says "not known", while too many locations do not answer.
+        """
+        held = sum(location in self.plain.locations for location in self.held_by)
+        return held >= self.plain.quorum
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All points, newest first, and what stood in the way of knowing more.
+
+    Attributes:
+        damaged: (location, object) of copies of manifests that did not verify.
+        unreadable: manifests without one good copy among the locations that answer.
+        unanswered: location -> why it was left out.
+    """
+
+    points: list[Point]
+    damaged: list[tuple[str, str]]
+    unreadable: list[str]
+    unanswered: dict[str, str]
+
+
+def points(stores: Sequence[Store]) -> list[Point]:
+    """List the recovery points, newest first; a location that does not answer is left out."""
+    return catalog(stores).points
+
+
+def catalog(stores: Sequence[Store], prefix: str = SNAPSHOTS) -> Catalog:
+    """List the recovery points whose manifests' names begin with `prefix`."""
+    listings: list[tuple[Store, list[ObjectInfo]]] = []
+    unanswered: dict[str, str] = {}
+    for store, found in zip(stores, ask_all(stores, lambda s: list(s.list(prefix))), strict=True):
+        if isinstance(found, StoreError):
+            unanswered[store.location] = str(found)
+        else:
+            listings.append((store, found))
+    holders: dict[str, list[tuple[Store, int]]] = defaultdict(list)
+    for store, found in listings:
+        for info in found:
+            name = base_name(info.name)
+            if snapshot_job(name):
+                holders[name].append((store, info.size))
+    damaged: list[tuple[str, str]] = []
+    unreadable: list[str] = []
+
+    def read(name: str) -> Point | None:
+        copies = holders[name]
+        bad: list[tuple[str, str]] = []
+        try:
+            data, vault_id, plain = get_object(
+                list(dict.fromkeys(store for store, _ in copies)),
+                name,
+                lambda n, d: (d, *read_plain(n, d)),
+                damaged=lambda location, obj: bad.append((location, obj)),
+            )
+        except (StoreError, VaultDamageError):
+            damaged.extend(bad)
+            unreadable.append(name)
+            return None
+        damaged.extend(bad)
+        known_bad = {location for location, obj in bad if obj == name}
+        held_by = dict.fromkeys(
+            store.location
+            for store, size in copies
+            if size == len(data) and store.location not in known_bad
+        )
+        return Point(name, vault_id, data, plain, tuple(held_by))
+
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="manifest") as pool:
+        found_points = [point for point in pool.map(read, sorted(holders)) if point]
+    found_points.sort(key=lambda p: (p.time, p.manifest), reverse=True)
+    return Catalog(found_points, damaged, sorted(unreadable), unanswered)
+
+
+def find_point(stores: Sequence[Store], manifest: str) -> Point:
+    """Get one point by its manifest's name.
+
+    Raises:
+        RefusedError: no location that answers has it.
+        VaultDamageError: no copy of it is good.
+    """
+    found = catalog(stores, base_name(manifest))
+    for point in found.points:
+        if point.manifest == manifest:
+            return point
+    if found.unreadable:
+        raise VaultDamageError(manifest, "no location that answers has a good copy of it")
+    silent = "; ".join(f"{name}: {why}" for name, why in found.unanswered.items())
+    raise RefusedError(
+        f"no recovery point {manifest}" + (f" (not asked: {silent})" if silent else "")
+    )

@@ -1,0 +1,56 @@
+"""Cuts a large file by its content (FastCDC), so that an insertion moves no other cut.
+
+The seed is the vault's own: where the cuts fall says nothing to who has no keys. Sizes and seed
+decide what deduplicates; the cut points of the pinned library are test vectors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyfastcdc import FastCDC
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KIB = 1024
+MIN_SIZE = 256 * KIB
+AVERAGE_SIZE = 1024 * KIB
+MAX_SIZE = 4096 * KIB
+_WINDOW = 2 * MAX_SIZE
+
+
+class Chunker:
+    """Cuts streams; used by one thread."""
+
+    def __init__(self, seed: int) -> None:
+        """Take the vault's seed, 63 bits."""
+        self._cdc = FastCDC(avg_size=AVERAGE_SIZE, min_size=MIN_SIZE, max_size=MAX_SIZE, seed=seed)
+
+    def cut(self, readinto: Callable[[memoryview], int], expected: int) -> Iterator[memoryview]:
+        """Cut a stream into chunks; each stays valid as long as it is held.
+
+        Args:
+            readinto: fills the buffer from its start, gives the bytes read, 0 at the end.
+            expected: bytes that will probably come; it only decides the size of the buffer.
+        """
+        rest: bytes | memoryview = b""
+        ended = False
+        while not ended:
+            # A fresh buffer each time: the chunks of the last one are still being sealed.
+            window = memoryview(bytearray(min(_WINDOW, len(rest) + max(expected, 0) + 1)))
+            window[: len(rest)] = rest
+            filled = len(rest)
+            while filled < len(window) and (count := readinto(window[filled:])):
+                filled += count
+                expected -= count
+            ended = filled < len(window)
+            if not ended and len(window) < _WINDOW:
+                expected, rest = _WINDOW, window  # it grew: go on with a full window
+                continue
+            rest = window[:filled]
+            for size in [chunk.length for chunk in self._cdc.cut_buf(rest)]:
+                if size == len(rest) and not ended:
+                    break  # the window's end cut it, not the content
+                yield rest[:size]
+                rest = rest[size:]

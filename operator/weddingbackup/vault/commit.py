@@ -1,0 +1,148 @@
+"""The commit: a manifest at a quorum of locations, each of which holds all that it needs.
+
+No location gets a manifest before it has every index and pack that the manifest names, its own
+queue's and the older ones. Where too few locations are complete, the missing objects are copied to
+them first, by name, from the others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from weddingbackup.resources.common import LocationPhase
+from weddingbackup.stores.errors import StoreError
+from weddingbackup.vault.errors import VaultDamageError
+from weddingbackup.vault.index import plain_packs
+from weddingbackup.vault.names import digest_of, verify
+from weddingbackup.vault.objects import get_object, put_object
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from weddingbackup.stores.api import Store
+    from weddingbackup.vault.fanout import Fanout, Lane
+    from weddingbackup.vault.holdings import Holdings
+    from weddingbackup.vault.manifest import IndexRef
+
+
+class Needed(NamedTuple):
+    """An object that a manifest needs, packs before indexes."""
+
+    name: str
+    digest: bytes
+    size: int
+
+
+class Commit:
+    """Brings one manifest to a quorum, and then to whom else it can."""
+
+    def __init__(
+        self,
+        fanout: Fanout,
+        holdings: Holdings,
+        needed: Sequence[Needed],
+        *,
+        sent: Collection[str],
+    ) -> None:
+        """Take what the manifest needs, packs first, and the names that this job has queued."""
+        self._fanout = fanout
+        self._gaps = {
+            lane: [
+                x
+                for x in needed
+                if x.name not in sent and not holdings.at(lane.store.location, x.digest, x.size)
+            ]
+            for lane in fanout.lanes
+        }
+
+    def run(self, name: str, data: bytes, grace_seconds: float) -> None:
+        """Commit the manifest, then wait up to the grace for the other locations.
+
+        Raises:
+            QuorumError: a quorum cannot be reached. Nothing is committed, and all that was stored
+                is found by the next try.
+        """
+        fanout, quorum = self._fanout, self._fanout.quorum
+        while sum(lane.drained for lane in self._whole()) < quorum:
+            self._heal_if_needed()
+            fanout.wait(
+                lambda: (
+                    sum(lane.drained for lane in self._whole()) >= quorum
+                    or len(self._whole()) < quorum
+                )
+            )
+        # A quorum holds every pack and every index: from here on the manifest may be written.
+        asked: set[Lane] = set()
+        while sum(name in lane.confirmed for lane in fanout.lanes) < quorum:
+            self._heal_if_needed()
+            lanes = [lane for lane in self._whole() if lane not in asked]
+            fanout.send(name, data, digest_of(name) or b"", barrier=True, lanes=lanes)
+            asked.update(lanes)
+            fanout.wait(
+                lambda: (
+                    sum(name in lane.confirmed for lane in fanout.lanes) >= quorum
+                    or len(self._whole()) < quorum
+                )
+            )
+        fanout.linger(lambda: all(lane.drained or not lane.live for lane in asked), grace_seconds)
+        self._conclude(name)
+
+    def _whole(self) -> list[Lane]:
+        """Locations that have, or get by their queue, all that the manifest needs."""
+        return [lane for lane in self._fanout.live() if not self._gaps[lane]]
+
+    def _heal_if_needed(self) -> None:
+        while len(self._whole()) < self._fanout.quorum:
+            self._fanout.require(self._fanout.quorum)
+            lane = min(
+                (lane for lane in self._fanout.live() if self._gaps[lane]),
+                key=lambda lane: sum(x.size for x in self._gaps[lane]),
+            )
+            self._heal(lane)
+
+    def _heal(self, lane: Lane) -> None:
+        others = [x.store for x in self._fanout.lanes if x is not lane]
+        for x in self._gaps[lane]:
+            try:
+                put_object(lane.store, x.name, get_object(others, x.name, verified), x.digest)
+            except (StoreError, VaultDamageError) as error:
+                self._fanout.end(lane, LocationPhase.FAILED, f"older data is missing: {error}")
+                return
+        self._gaps[lane] = []
+
+    def _conclude(self, name: str) -> None:
+        for lane in self._fanout.lanes:
+            if name in lane.confirmed:
+                self._fanout.end(lane, LocationPhase.COMMITTED)
+            elif gaps := self._gaps[lane]:
+                why = f"{len(gaps)} older objects are missing there; it is caught up by copying"
+                self._fanout.end(lane, LocationPhase.LAGGING, why)
+            else:
+                why = "it was not done when the others were; it is caught up by copying"
+                self._fanout.end(lane, LocationPhase.LAGGING, why)
+
+
+def verified(name: str, data: bytes) -> bytes:
+    """Give whole bytes back if they are those of their name.
+
+    Raises:
+        VaultDamageError: they are not.
+    """
+    verify(name, data)
+    return data
+
+
+def closure(stores: Sequence[Store], refs: Iterable[IndexRef]) -> list[Needed]:
+    """Give all that these indexes need and the indexes themselves, packs first; needs no key.
+
+    Raises:
+        VaultDamageError: an index is good nowhere.
+        StoreError: no location answers.
+    """
+    packs: dict[str, Needed] = {}
+    indexes: dict[str, Needed] = {}
+    for ref in refs:
+        for pack in get_object(stores, ref.name, plain_packs):
+            packs[pack.name] = Needed(pack.name, pack.digest, pack.size)
+        indexes[ref.name] = Needed(ref.name, ref.digest, ref.size)
+    return [*packs.values(), *indexes.values()]

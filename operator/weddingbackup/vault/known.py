@@ -1,0 +1,115 @@
+"""What need not be stored again: chunks in the parent's indexes, and in packs of a killed writer.
+
+A chunk counts only while some location lists its pack with the right size, so what was lost
+everywhere is stored anew by the next backup.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from weddingbackup.stores.errors import StoreError
+from weddingbackup.vault.errors import VaultDamageError, WrongKeyError
+from weddingbackup.vault.index import PLAIN_START, parse_plain, plain_size
+from weddingbackup.vault.names import pack_name
+from weddingbackup.vault.pack import RECORD, TAIL, PackFacts, open_pack_index, pack_index_size
+from weddingbackup.vault.seal import HEADER_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from weddingbackup.stores.api import Store
+    from weddingbackup.vault.catalog import Point
+    from weddingbackup.vault.holdings import Holdings
+    from weddingbackup.vault.index import Index
+    from weddingbackup.vault.keyring import Keyring
+    from weddingbackup.vault.manifest import IndexRef
+
+_READERS = 8
+
+
+class Known:
+    """The chunks of one class and kind that a writer may refer to."""
+
+    def __init__(
+        self, indexes: Iterable[Index], leftovers: Iterable[PackFacts], holdings: Holdings
+    ) -> None:
+        """Take the parent's indexes, and packs that no point's index names."""
+        self._indexes = [
+            (index, [holdings.anywhere(p.digest, p.size) for p in index.packs]) for index in indexes
+        ]
+        self._leftovers = {
+            record[0]: pack for pack in leftovers for record in RECORD.iter_unpack(pack.records)
+        }
+        self._fresh: set[bytes] = set()
+        self.used_leftovers: dict[bytes, PackFacts] = {}
+
+    def refer(self, chunk: bytes, used: dict[str, Index]) -> bool:
+        """Whether the chunk is stored; if so it will be used: in `used`, its index, by name."""
+        if chunk in self._fresh:
+            return True
+        for index, there in self._indexes:
+            place = index.find(chunk)
+            if place is not None and there[place.pack]:
+                used[index.name] = index
+                return True
+        if pack := self._leftovers.get(chunk):
+            self.used_leftovers[pack.digest] = pack
+            return True
+        return False
+
+    def add(self, chunk: bytes) -> None:
+        """Note a chunk that this writer stores."""
+        self._fresh.add(chunk)
+
+
+def leftover_packs(
+    keyring: Keyring,
+    stores: Sequence[Store],
+    holdings: Holdings,
+    points: Iterable[Point],
+) -> list[PackFacts]:
+    """Find packs of a writer that was killed: listed, but in no index that any point names.
+
+    Each is opened by its own index; what is damaged, or of a key not given, is left alone.
+    """
+    listed = set(holdings.packs())
+    refs = {ref for p in points for s in p.sources for ref in s.indexes} if listed else set()
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="leftover") as pool:
+        for named in pool.map(lambda ref: _named_packs(stores, ref), refs):
+            listed -= named
+
+        def open_one(pack: tuple[bytes, int]) -> PackFacts | None:
+            holders = [s for s in stores if holdings.at(s.location, *pack)]
+            return _open_leftover(keyring, holders, *pack)
+
+        return [pack for pack in pool.map(open_one, sorted(listed)) if pack is not None]
+
+
+def _named_packs(stores: Sequence[Store], ref: IndexRef) -> set[tuple[bytes, int]]:
+    for store in stores:
+        try:
+            # The head alone, unverified: a lie costs no more than a pack that is stored again.
+            size = min(ref.size, plain_size(ref.name, store.get(ref.name, length=PLAIN_START)))
+            packs = parse_plain(ref.name, store.get(ref.name, length=size))
+        except (StoreError, VaultDamageError):
+            continue
+        return {(pack.digest, pack.size) for pack in packs}
+    return set()
+
+
+def _open_leftover(
+    keyring: Keyring, stores: Sequence[Store], digest: bytes, size: int
+) -> PackFacts | None:
+    name = pack_name(digest)
+    for store in stores:
+        try:
+            head = store.get(name, offset=0, length=HEADER_SIZE)
+            tail = store.get(name, offset=max(0, size - TAIL), length=min(size, TAIL))
+            if (needed := pack_index_size(name, tail)) > len(tail):
+                tail = store.get(name, offset=max(0, size - needed), length=min(size, needed))
+            return open_pack_index(keyring, digest, size, head=head, tail=tail)
+        except (StoreError, VaultDamageError, WrongKeyError):
+            continue
+    return None

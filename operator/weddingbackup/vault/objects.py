@@ -1,0 +1,76 @@
+"""Whole objects that must verify: get one from whoever has good bytes, put one beside bad bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, TypeVar
+
+from weddingbackup.stores.errors import ExistsError, StoreError
+from weddingbackup.vault.errors import VaultDamageError
+from weddingbackup.vault.names import LAST_REPLACEMENT, replacement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from weddingbackup.stores.api import Store
+
+T = TypeVar("T")
+
+
+def put_object(store: Store, name: str, data: bytes | memoryview, sha256: bytes) -> str:
+    """Store an object; where other bytes have its name, as its first free replacement.
+
+    Returns:
+        the name that it has there now.
+
+    Raises:
+        StoreError: it could not be stored.
+    """
+    for number in range(LAST_REPLACEMENT + 1):
+        try:
+            store.put(replacement(name, number), data, sha256=sha256)
+        except ExistsError:
+            if number == LAST_REPLACEMENT:
+                raise
+        else:
+            return replacement(name, number)
+    raise AssertionError("unreachable")
+
+
+def get_object(
+    stores: Sequence[Store],
+    name: str,
+    read: Callable[[str, bytes], T],
+    *,
+    damaged: Callable[[str, str], None] = lambda _location, _name: None,
+) -> T:
+    """Get a small object whole from the first location whose copy `read` accepts.
+
+    All locations are asked for the object itself before any is asked for a replacement. `read`
+    parses (name, bytes), and raises VaultDamageError where they do not verify; `damaged` is told
+    (location, object) of each copy that did not.
+
+    Raises:
+        VaultDamageError: copies answered, and none is good.
+        StoreError: none answered with bytes.
+    """
+    failure: StoreError | VaultDamageError | None = None
+    for number in range(LAST_REPLACEMENT + 1):
+        for store in stores:
+            try:
+                return read(name, store.get(replacement(name, number)))
+            except VaultDamageError as error:
+                damaged(store.location, replacement(name, number))
+                failure = error
+            except StoreError as error:
+                failure = failure or error
+        if number and not isinstance(failure, VaultDamageError):
+            break  # nobody holds damaged bytes, so nobody holds a further replacement
+    if failure is None:
+        raise VaultDamageError(name, "no location was given that could hold it")
+    raise failure
+
+
+def digest(data: bytes | memoryview) -> bytes:
+    """Give the SHA-256 of an object's bytes."""
+    return hashlib.sha256(data).digest()

@@ -1,0 +1,102 @@
+"""One source of one point, opened: its tree, and where its chunks are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from weddingbackup.vault.catalog import Point, find_point
+from weddingbackup.vault.chunks import Finder, TreeReader, load_indexes
+from weddingbackup.vault.errors import RefusedError
+from weddingbackup.vault.fetch import Fetcher
+from weddingbackup.vault.manifest import open_body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from weddingbackup.resources.tasks import PointRef
+    from weddingbackup.vault.index import Index
+    from weddingbackup.vault.manifest import IndexRef, PlainSource, SealedSource
+    from weddingbackup.vault.progress import Progress
+    from weddingbackup.vault.tree import Item
+    from weddingbackup.vault.vault import Vault
+
+
+class OpenedSource:
+    """A source of a point, ready to be read. Loads the tree's indexes, and the data's when asked.
+
+    Attributes:
+        damaged: (location, object) of indexes whose copy did not verify; see also the fetcher's.
+    """
+
+    plain: PlainSource
+    sealed: SealedSource
+
+    def __init__(
+        self, vault: Vault, point: Point | PointRef, source: str, progress: Progress | None = None
+    ) -> None:
+        """Open it.
+
+        Raises:
+            RefusedError: no such point, or no such source in it.
+            WrongKeyError: the vault's keys are not those of this point.
+            VaultDamageError: its manifest or one of its indexes is good nowhere.
+            StoreError: no location answers.
+        """
+        self._vault = vault
+        self.point = resolve(vault, point)
+        body = open_body(vault.keyring, self.point.manifest, self.point.data)
+        pairs = zip(self.point.sources, body.sources, strict=True)
+        found = next(((p, s) for p, s in pairs if p.name == source), None)
+        if found is None:
+            names = ", ".join(p.name for p in self.point.sources)
+            raise RefusedError(f"this point has no source {source}; it has {names}")
+        self.plain, self.sealed = found
+        self.chunk_key = vault.keyring.chunk_key(self.plain.data_class)
+        self.fetcher = Fetcher(vault.stores, holders=self.point.held_by, progress=progress)
+        self.damaged: list[tuple[str, str]] = []
+        # Who holds the manifest is asked first for the indexes, too.
+        self._stores = sorted(vault.stores, key=lambda s: s.location not in self.point.held_by)
+        trees = Finder(self._load(self.plain.tree_indexes))
+        self.tree = TreeReader(self.fetcher, trees, self.chunk_key)
+
+    def data(self) -> Finder:
+        """Load the indexes of the data."""
+        return Finder(self._load(self.plain.data_indexes))
+
+    def walk(self) -> Iterator[tuple[bytes, Item]]:
+        """Give all (path, item), depth first, a directory before what is in it.
+
+        Raises:
+            VaultDamageError: a part of the tree is good nowhere.
+        """
+        stack = [(b"", self.sealed.tree)]
+        while stack:
+            path, node = stack.pop()
+            below = []
+            for item in self.tree.directory(node):
+                child = path + b"/" + item.entry.name if path else item.entry.name
+                yield child, item
+                if item.child:
+                    below.append((child, item.child))
+            stack += reversed(below)
+
+    def _load(self, refs: Iterable[IndexRef]) -> list[Index]:
+        return load_indexes(
+            self._vault.keyring,
+            self._stores,
+            refs,
+            lambda location, name: self.damaged.append((location, name)),
+        )
+
+
+def resolve(vault: Vault, point: Point | PointRef) -> Point:
+    """Get the point that a reference names, if it is none itself.
+
+    Raises:
+        RefusedError: no location that answers has it, or it is none of this vault.
+        VaultDamageError: no copy of it is good.
+    """
+    found = point if isinstance(point, Point) else find_point(vault.stores, point.manifest)
+    if found.sha256 != point.sha256 or found.vault_id != vault.keyring.vault_id:
+        raise RefusedError(f"{found.manifest} is not the recovery point that was meant")
+    return found

@@ -1,0 +1,86 @@
+"""A vault, opened: its keys, and the locations that it is at."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from weddingbackup.stores.errors import StoreError
+from weddingbackup.vault.errors import RefusedError, VaultDamageError
+from weddingbackup.vault.format import check_format
+from weddingbackup.vault.names import FORMAT, KEYS, base_name
+from weddingbackup.vault.objects import digest, put_object
+from weddingbackup.vault.parallel import ask_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from weddingbackup.stores.api import Store
+    from weddingbackup.vault.keyring import Keyring
+    from weddingbackup.vault.kit import Kit
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """What writers and readers work with.
+
+    Attributes:
+        founding: `format` and `keys/…`, which every location should hold.
+        random: gives so many random bytes; salts come from it.
+    """
+
+    keyring: Keyring
+    stores: tuple[Store, ...]
+    founding: dict[str, bytes]
+    random: Callable[[int], bytes] = field(default=os.urandom)
+
+    @classmethod
+    def open(
+        cls,
+        kit: Kit,
+        stores: Sequence[Store],
+        *,
+        classes: Collection[str] | None = None,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> Vault:
+        """Unwrap the keys (of these classes only, if given) and look at the locations' formats.
+
+        A location that does not answer, or whose format object is damaged, is tolerated.
+
+        Raises:
+            RefusedError: a location holds another vault under this prefix, or a newer format.
+            WrongKeyError: the kit's keys do not belong together.
+        """
+        keyring = kit.keyring(classes)
+
+        def check(store: Store) -> None:
+            try:
+                found = check_format(store.get(FORMAT))
+            except VaultDamageError:
+                return  # the kit has the true one, a check reports this one
+            if found != keyring.vault_id:
+                raise RefusedError(
+                    f"{store.location} holds vault {found.hex()} here, not {kit.vault_id}: "
+                    "wrong kit, or wrong prefix"
+                )
+
+        ask_all(stores, check)
+        return cls(keyring, tuple(stores), dict(kit.objects), random)
+
+    def ensure(self, store: Store) -> None:
+        """Put the founding objects at a location where they are missing.
+
+        Raises:
+            StoreError: the location does not take them.
+        """
+        there = {base_name(info.name) for info in store.list(FORMAT)}
+        there |= {base_name(info.name) for info in store.list(KEYS)}
+        for name, data in self.founding.items():
+            if name not in there:
+                put_object(store, name, data, digest(data))
+
+    def init(self) -> dict[str, StoreError]:
+        """Found the vault at all its locations; gives the locations that did not take it."""
+        answers = zip(self.stores, ask_all(self.stores, self.ensure), strict=True)
+        return {s.location: answer for s, answer in answers if isinstance(answer, StoreError)}
