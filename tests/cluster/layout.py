@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.cluster.addresses import Addresses
 from tests.cluster.certificates import Pair
 from tests.cluster.processes import Namespaces, Process
+from tests.tools import cache_folder
 
 # Not below /run or /var/lib: a node has its own ones, and would not see these files.
 CLUSTERS = Path("/var/cache/wedding-backup-operator/clusters")
@@ -46,7 +47,8 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        return CLUSTERS / f".{self.name}.lock"
+        # Not in the folder that goes: who waits for a lock that is deleted would hold one of its own.
+        return cache_folder() / f"cluster-{self.name}.lock"
 
     @property
     def cgroup(self) -> str:

@@ -116,7 +116,6 @@ def down(name: str) -> None:
     layout = Layout(name)
     with locked(layout.lock):
         _down(layout)
-        layout.lock.unlink()
     for folder in (CLUSTERS, CLUSTERS.parent):
         with contextlib.suppress(OSError):  # another cluster's files are there
             folder.rmdir()

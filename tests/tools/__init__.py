@@ -61,6 +61,7 @@ MODULES = (
         ldflags=f"-s -w -X k8s.io/component-base/version.gitVersion={_KUBERNETES_VERSION}",
     ),
     Module("coredns", {"coredns": "github.com/coredns/coredns"}),
+    Module("kind", {"kind": "sigs.k8s.io/kind"}),
     Module("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}),
     Module(
         "local-path-provisioner",

@@ -51,7 +51,7 @@ def traces() -> set[str]:
         *run("nft", "list", "tables").splitlines(),
         *map(str, groups),
         *(command.decode() for command in processes if os.fsencode(layout.folder) in command),
-        *(str(path) for path in (layout.folder, layout.lock) if path.exists()),
+        *([str(layout.folder)] if layout.folder.exists() else []),
         *(str(path) for folder in ("/opt", "/run", "/var/lib") for path in Path(folder).iterdir()),
     }
 
