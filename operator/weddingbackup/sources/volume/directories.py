@@ -5,9 +5,12 @@ stands in the way by then. Going from handle to handle has neither trouble. The 
 handles stay open, so that walking a tree in depth costs one openat a directory.
 """
 
+import errno
 import os
 from collections import OrderedDict
 from threading import Lock
+
+from weddingbackup.sources.volume.names import is_safe
 
 # Far below the usual limit of 1024 open files a process.
 _KEPT = 128
@@ -50,13 +53,14 @@ class DirectoryTree:
             if found := self._recent.get(path):
                 self._recent.move_to_end(path)
                 return found
-            directory, depth = self._nearest(path)
-            while depth < len(path):
-                end = path.find(b"/", depth)
-                end = len(path) if end < 0 else end
-                directory = Directory(os.open(path[depth:end], _FLAGS, dir_fd=directory.fd))
+            directory, end = self._nearest(path)
+            for name in path[end:].split(b"/"):
+                if not is_safe(name):  # a point may have been made to lead out of the volume
+                    raise OSError(errno.EINVAL, "a name that no directory can have")
+                directory = Directory(os.open(name, _FLAGS, dir_fd=directory.fd))
+                end += len(name)
                 self._remember(path[:end], directory)
-                depth = end + 1
+                end += 1
             return directory
 
     def release(self) -> None:

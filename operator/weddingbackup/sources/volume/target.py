@@ -243,7 +243,6 @@ class VolumeTarget:
         """Give the open directory of a path and its last name, which is safe to create there."""
         directory, name = split(path)
         if not is_safe(name):
-            # A name from a point is not to be believed: it may have been made to leave the volume.
             raise OSError(errno.EINVAL, "a name that no file can have")
         return self._tree.open(directory), name
 

@@ -1,6 +1,7 @@
 """A trivial engine: carries a tree from a source to a target through memory, without recursion."""
 
 from weddingbackup.sources.volume import VolumeSource, VolumeTarget
+from weddingbackup.sources.volume.names import join
 from weddingbackup.vault.entries import Entry, EntryType, Reader
 
 
@@ -35,42 +36,51 @@ def write_stored(target: VolumeTarget, path: bytes, entry: Entry, data: bytes) -
 
 def copy(source: VolumeSource, target: VolumeTarget, *, small: bool = False) -> None:
     """Copy all; with `small` by the roads for small files."""
-    top = source.root()
-    target.directory(b"", top)
-    finished = [(b"", top)]
+    finished = [(b"", source.root())]
+    target.directory(*finished[0])
+    seen: dict[tuple[int, int], bytes] = {}
+    links: list[tuple[bytes, bytes]] = []
     waiting = [b""]
-    links: dict[tuple[int, int], bytes] = {}
-    later: list[tuple[bytes, bytes]] = []
     while waiting:
         directory = waiting.pop()
-        entries = source.children(directory)
-        files = []
-        for entry in entries:
-            path = directory + b"/" + entry.name if directory else entry.name
+        files: list[Entry] = []
+        for entry in source.children(directory):
+            path = join(directory, entry.name)
             if entry.type is EntryType.DIRECTORY:
                 target.directory(path, entry)
                 finished.append((path, entry))
                 waiting.append(path)
-            elif entry.links > 1 and (entry.device, entry.inode) in links:
-                later.append((path, links[entry.device, entry.inode]))
+            elif (first := seen.setdefault((entry.device, entry.inode), path)) != path:
+                links.append((path, first))
+            elif entry.type is EntryType.FILE:
+                files.append(entry)
             else:
-                links[entry.device, entry.inode] = path
-                if entry.type is not EntryType.FILE:
-                    target.other(path, entry)
-                else:
-                    files.append((path, entry))
-        if small:
-            answers = source.read_small(directory, [entry for _, entry in files])
-        else:
-            answers = [read_all(source.open(path, entry)) for path, entry in files]
-        for (path, _), answer in zip(files, answers, strict=True):
-            assert isinstance(answer, tuple), answer
-            entry, data = answer
-            if small and not entry.segments:
-                target.small_file(path, entry, data)
-            else:
-                write_stored(target, path, entry, data)
-    for path, existing in later:
-        target.link(path, existing)
+                target.other(path, entry)
+        _copy_files(source, target, directory, files, small=small)
+    for path, first in links:
+        target.link(path, first)
     for path, entry in reversed(finished):
         target.finish_directory(path, entry)
+
+
+def _copy_files(
+    source: VolumeSource,
+    target: VolumeTarget,
+    directory: bytes,
+    files: list[Entry],
+    *,
+    small: bool,
+) -> None:
+    if not small:
+        for listed in files:
+            path = join(directory, listed.name)
+            write_stored(target, path, *read_all(source.open(path, listed)))
+        return
+    for answer in source.read_small(directory, files):
+        assert isinstance(answer, tuple), answer
+        entry, data = answer
+        path = join(directory, entry.name)
+        if entry.segments:
+            write_stored(target, path, entry, data)
+        else:
+            target.small_file(path, entry, data)

@@ -46,7 +46,7 @@ def _facts(path: bytes) -> Facts:
     if stat.S_ISREG(mode):
         facts["data"] = Path(os.fsdecode(path)).read_bytes()
     if stat.S_ISLNK(mode):
-        facts["target"] = os.readlink(path)
+        facts["target"] = os.readlink(path)  # noqa: PTH115  bytes
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         facts["device"] = status.st_rdev
     return facts
