@@ -1,0 +1,156 @@
+"""Which vault, and where: the options that all commands of `vault` share.
+
+Locations are directories, or entries of a YAML file (see docs/disaster-recovery.md).
+"""
+
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from weddingbackup.resources.tasks import LocationAccess
+from weddingbackup.stores import DirectoryStore, open_store
+from weddingbackup.stores.api import Store
+from weddingbackup.vault.kit import Kit
+from weddingbackup.vault.vault import Vault
+
+
+class _Directory(BaseModel, extra="forbid"):
+    """A directory of this machine, or one that is mounted here."""
+
+    directory: Path
+    name: str = ""
+
+    @property
+    def location(self) -> str:
+        return self.name or str(self.directory)
+
+    def open(self, prefix: str) -> Store:
+        return DirectoryStore(self.directory, location=self.location, prefix=prefix)
+
+
+class _Bucket(LocationAccess, extra="forbid"):
+    """A bucket, with the credentials that its Secret in the cluster holds."""
+
+    credentials: Annotated[dict[str, str], Field(repr=False)]
+
+    @property
+    def location(self) -> str:
+        return self.name
+
+    def open(self, prefix: str) -> Store:
+        return open_store(self, self.credentials, prefix=prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The kit's file and the vault's locations, as they were given."""
+
+    kit_file: Path
+    locations: Sequence[_Directory | _Bucket]
+
+    def kit(self) -> Kit:
+        """Read the kit.
+
+        Raises:
+            click.ClickException: it is missing, or no kit.
+            VaultError: it is damaged.
+        """
+        try:
+            data = self.kit_file.read_bytes()
+        except OSError as error:
+            raise click.ClickException(
+                f"the kit {self.kit_file} cannot be read ({error.strerror}): it is the file that"
+                " `vault init` wrote, or the key kit.json of the vault's Secret"
+            ) from None
+        if stat.S_IMODE(self.kit_file.stat().st_mode) & 0o077:
+            click.echo(
+                f"warning: others may read {self.kit_file}, which opens the whole vault: chmod 600",
+                err=True,
+            )
+        return Kit.from_json(data)
+
+    def stores(self, kit: Kit) -> list[Store]:
+        """The vault at each location."""
+        return [location.open(kit.prefix) for location in self.locations]
+
+    def open(self) -> Vault:
+        """Open the vault."""
+        kit = self.kit()
+        return Vault.open(kit, self.stores(kit))
+
+
+def vault_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the shared options; it gets them as its argument `places`."""
+
+    @click.option(
+        "--kit",
+        required=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="The vault's kit, a file.",
+    )
+    @click.option(
+        "--directory",
+        "directories",
+        multiple=True,
+        type=click.Path(file_okay=False, path_type=Path),
+        help="A directory as a location; may be given several times.",
+    )
+    @click.option(
+        "--locations",
+        "file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Locations with their credentials, as YAML.",
+    )
+    @wraps(command)
+    def wrapped(kit: Path, directories: Sequence[Path], file: Path | None, **rest: Any) -> None:
+        locations: list[_Directory | _Bucket] = [_Directory(directory=d) for d in directories]
+        locations += _read(file) if file else []
+        if not locations:
+            raise click.UsageError("where is the vault? Give --directory or --locations")
+        names = [location.location for location in locations]
+        if len(set(names)) != len(names):
+            raise click.UsageError(f"each location needs a name of its own: {', '.join(names)}")
+        command(places=Places(kit, locations), **rest)
+
+    return wrapped
+
+
+def read_yaml(file: Path) -> list[Any]:
+    """A YAML file that holds a list.
+
+    Raises:
+        click.ClickException: it does not.
+    """
+    try:
+        found = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise click.ClickException(f"{file} is no YAML: {error}") from None
+    if not isinstance(found, list):
+        raise click.ClickException(f"{file} should hold a list: lines that begin with a hyphen")
+    return found
+
+
+def problems(error: ValidationError) -> str:
+    """What is wrong with an entry, without its values: some are secret."""
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+        for problem in error.errors(include_input=False, include_url=False)
+    )
+
+
+def _read(file: Path) -> list[_Directory | _Bucket]:
+    locations: list[_Directory | _Bucket] = []
+    for number, entry in enumerate(read_yaml(file), start=1):
+        kind = _Directory if isinstance(entry, dict) and "directory" in entry else _Bucket
+        try:
+            locations.append(kind.model_validate(entry))
+        except ValidationError as error:
+            raise click.ClickException(f"{file}, entry {number}: {problems(error)}") from None
+    return locations

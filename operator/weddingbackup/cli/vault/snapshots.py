@@ -1,0 +1,70 @@
+"""`weddingbackup vault snapshots`: the recovery points, as the manifests in the stores say."""
+
+import json
+from typing import Any
+
+import click
+
+from weddingbackup.cli.vault import text
+from weddingbackup.cli.vault.places import Places, vault_options
+from weddingbackup.cli.vault.points import short_name
+from weddingbackup.vault.catalog import Point, catalog
+
+_HEAD = ("POINT", "TIME", "SOURCES", "SIZE", "COPIES", "COMMITTED")
+
+
+@click.command()
+@vault_options
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def snapshots(places: Places, output: str) -> None:
+    """List the recovery points, newest first.
+
+    COPIES are the locations seen to hold it, of those that it was written for; COMMITTED says
+    whether they are a quorum. Both are as seen now: a location that does not answer does not count.
+    """
+    found = catalog(places.stores(places.kit()))
+    for location, why in found.unanswered.items():
+        click.echo(f"warning: {location} does not answer: {why}", err=True)
+    for name in found.unreadable:
+        click.echo(f"warning: {name} is damaged wherever it is", err=True)
+    if output == "json":
+        click.echo(json.dumps([_document(point) for point in found.points], indent=2))
+    elif found.points:
+        click.echo(text.table(_HEAD, [_row(point) for point in found.points]))
+    else:
+        click.echo("no recovery points yet", err=True)
+
+
+def _row(point: Point) -> tuple[str, ...]:
+    return (
+        short_name(point),
+        text.moment(point.time),
+        ",".join(source.name for source in point.sources),
+        text.size(sum(source.bytes for source in point.sources)),
+        f"{len(point.held_by)}/{len(point.plain.locations)}",
+        "yes" if point.committed else "no",
+    )
+
+
+def _document(point: Point) -> dict[str, Any]:
+    return {
+        "point": short_name(point),
+        "manifest": point.manifest,
+        "sha256": point.sha256,
+        "job": {"name": point.plain.job_name, "uid": point.plain.job_uid},
+        "startedAt": text.moment(point.started_at),
+        "time": text.moment(point.time),
+        "sources": [
+            {
+                "name": source.name,
+                "dataClass": source.data_class,
+                "files": source.files,
+                "bytes": source.bytes,
+            }
+            for source in point.sources
+        ],
+        "locations": list(point.plain.locations),
+        "heldBy": list(point.held_by),
+        "quorum": point.plain.quorum,
+        "committed": point.committed,
+    }
