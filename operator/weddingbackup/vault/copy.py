@@ -1,0 +1,131 @@
+"""Catches a location up: copies by name what it lacks, sealed as it is. Needs no key.
+
+The same order as a writer's: founding objects, packs, indexes, and a manifest only when all of its
+objects are there. What is damaged at the target gets a replacement beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from weddingbackup.stores.errors import MissingError, StoreError
+from weddingbackup.vault.catalog import find_point
+from weddingbackup.vault.commit import Needed, closure, verified
+from weddingbackup.vault.errors import RefusedError, VaultDamageError
+from weddingbackup.vault.format import check_format
+from weddingbackup.vault.names import FORMAT, KEYS, base_name, digest_of
+from weddingbackup.vault.objects import digest, get_object, put_object
+from weddingbackup.vault.parallel import ask_all
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from weddingbackup.stores.api import Store
+    from weddingbackup.vault.progress import Progress
+
+
+@dataclass(slots=True)
+class CopyResult:
+    """What was sent to the target."""
+
+    objects: int = 0
+    bytes: int = 0
+
+
+def copy_points(
+    stores: Sequence[Store],
+    target: Store,
+    manifests: Iterable[str],
+    *,
+    damaged: Collection[str] = (),
+    progress: Progress | None = None,
+) -> CopyResult:
+    """Copy recovery points to a location, each whole or not at all.
+
+    Args:
+        stores: where to copy from: of each object the first copy that verifies is taken.
+        target: where to; its listing says what it lacks.
+        manifests: names of the points' manifests.
+        damaged: names of objects that a check found damaged at the target; a wrong size is seen
+            without being told.
+        progress: counts the bytes sent.
+
+    Raises:
+        RefusedError: there is no such point, or the target holds another vault.
+        VaultDamageError: an object is good nowhere.
+        StoreError: the target does not take one, or nobody answers.
+    """
+    others = [store for store in stores if store.location != target.location]
+    copier = _Copier(others, target, set(damaged), progress)
+    copier.found()
+    for name in sorted({base_name(manifest) for manifest in manifests}):
+        point = find_point(others, name)
+        refs = {ref for source in point.sources for ref in source.indexes}
+        for needed in closure(others, refs):
+            copier.copy(needed)
+        copier.copy(Needed(name, digest_of(name) or b"", len(point.data)))
+    return copier.result
+
+
+class _Copier:
+    """Copies single objects to one target."""
+
+    def __init__(
+        self, stores: Sequence[Store], target: Store, damaged: set[str], progress: Progress | None
+    ) -> None:
+        self._stores = stores
+        self._target = target
+        self._damaged = damaged
+        self._progress = progress
+        self._sizes: dict[str, set[int]] = {}
+        for info in target.list(""):
+            if info.name not in damaged:
+                self._sizes.setdefault(base_name(info.name), set()).add(info.size)
+        self.result = CopyResult()
+
+    def found(self) -> None:
+        """Copy `format` and the keys; refuse a target that holds another vault."""
+        data = get_object(self._stores, FORMAT, _whole_format)
+        if FORMAT in self._sizes and FORMAT not in self._damaged:
+            self._refuse_another(check_format(data))
+        self._put(FORMAT, data, digest(data))
+        listings = [x for x in ask_all(self._stores, _keys) if not isinstance(x, StoreError)]
+        for name in sorted(set().union(*listings)):
+            key = get_object(self._stores, name, verified)
+            self._put(name, key, digest(key))
+
+    def copy(self, needed: Needed) -> None:
+        """Copy one object, unless the target holds it with its right size."""
+        if needed.size not in self._sizes.get(needed.name, ()):
+            data = get_object(self._stores, needed.name, verified)
+            self._put(needed.name, data, needed.digest)
+
+    def _put(self, name: str, data: bytes, sha256: bytes) -> None:
+        if len(data) in self._sizes.get(name, ()):
+            return
+        put_object(self._target, name, data, sha256)
+        self._sizes.setdefault(name, set()).add(len(data))
+        self.result.objects += 1
+        self.result.bytes += len(data)
+        if self._progress:
+            self._progress.add(size=len(data))
+            self._progress.moved(self._target.location, len(data))
+
+    def _refuse_another(self, vault_id: bytes) -> None:
+        try:
+            there = check_format(self._target.get(FORMAT))
+        except (VaultDamageError, MissingError):
+            self._sizes.pop(FORMAT)  # gets a replacement
+            return
+        if there != vault_id:
+            raise RefusedError(f"{self._target.location} holds another vault under this prefix")
+
+
+def _whole_format(_name: str, data: bytes) -> bytes:
+    check_format(data)
+    return data
+
+
+def _keys(store: Store) -> set[str]:
+    return {base_name(info.name) for info in store.list(KEYS)}
