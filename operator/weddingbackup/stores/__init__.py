@@ -5,18 +5,16 @@ reads from; `probe` finds out what a location can do. Everything else here is be
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 
 from weddingbackup.resources.common import Provider
 from weddingbackup.resources.tasks import LocationAccess
 from weddingbackup.stores.api import Keeper
-from weddingbackup.stores.azure import AzureKeeper
 from weddingbackup.stores.directory import DirectoryStore
 from weddingbackup.stores.errors import UnsupportedError
-from weddingbackup.stores.gcs import GCSKeeper
 from weddingbackup.stores.probe import probe
 from weddingbackup.stores.retry import Retry
-from weddingbackup.stores.s3 import S3Keeper
 from weddingbackup.stores.wire import Wire
 from weddingbackup.stores.wirestore import WireStore
 
@@ -26,11 +24,12 @@ __all__ = ["DirectoryStore", "open_keeper", "open_store", "open_wire", "probe"]
 for _name in ("azure", "boto3", "botocore", "google", "urllib3"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-_KEEPERS: dict[Provider, type[S3Keeper | GCSKeeper | AzureKeeper]] = {
-    Provider.S3: S3Keeper,
-    Provider.R2: S3Keeper,
-    Provider.GCS: GCSKeeper,
-    Provider.AZURE: AzureKeeper,
+# Each vendor's SDK takes a good part of a second to import: only those in use are.
+_KEEPERS = {
+    Provider.S3: ("weddingbackup.stores.s3", "S3Keeper"),
+    Provider.R2: ("weddingbackup.stores.s3", "S3Keeper"),
+    Provider.GCS: ("weddingbackup.stores.gcs", "GCSKeeper"),
+    Provider.AZURE: ("weddingbackup.stores.azure", "AzureKeeper"),
 }
 
 
@@ -45,8 +44,10 @@ def open_keeper(
     Raises:
         UnsupportedError: a credential is missing or makes no sense.
     """
+    module, name = _KEEPERS[access.provider]
+    kind: Callable[..., Keeper] = getattr(import_module(module), name)
     try:
-        return _KEEPERS[access.provider](access, credentials, prefix=prefix)
+        return kind(access, credentials, prefix=prefix)
     except KeyError as error:
         message = f"the credentials of location {access.name} lack {error}"
         raise UnsupportedError(message, location=access.name) from None
@@ -55,10 +56,16 @@ def open_keeper(
         raise UnsupportedError(message, location=access.name) from None
 
 
-def open_wire(access: LocationAccess, address: str, *, connections: int = 8) -> Wire:
-    """What carries out the requests that somebody signed for a location."""
+def open_wire(
+    access: LocationAccess, address: str, *, connections: int = 8, read_seconds: float = 20
+) -> Wire:
+    """What carries out the requests that somebody signed for a location: see `Wire`."""
     return Wire(
-        location=access.name, address=address, ca_file=access.ca_file, connections=connections
+        location=access.name,
+        address=address,
+        ca_file=access.ca_file,
+        connections=connections,
+        read_seconds=read_seconds,
     )
 
 
