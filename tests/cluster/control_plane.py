@@ -10,6 +10,7 @@ from tests.cluster.addresses import Addresses
 from tests.cluster.certificates import Authority, Pair, signing_key
 from tests.cluster.images import HELPER
 from tests.cluster.layout import Layout, kubeconfig
+from tests.cluster.privileges import give_to_caller
 from tests.cluster.processes import Namespaces
 from tests.tools import binary
 
@@ -29,6 +30,7 @@ class ControlPlane:
         self._tokens = signing_key(layout.certificates)
         layout.kubeconfig.touch(mode=0o600)
         layout.kubeconfig.write_text(self.kubeconfig("admin", group="system:masters"))
+        give_to_caller(layout.kubeconfig)
 
     def kubeconfig(self, user: str, *, group: str | None = None) -> str:
         """A kubeconfig with a new certificate for the user."""

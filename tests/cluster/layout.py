@@ -50,6 +50,11 @@ class Layout:
         # Not in the folder that goes: who waits for a lock that is deleted would hold one of its own.
         return cache_folder() / f"cluster-{self.name}.lock"
 
+    @staticmethod
+    def networks_lock() -> Path:
+        """Held from the choice of a network until its routes are there, for the next to see."""
+        return cache_folder() / "cluster-networks.lock"
+
     @property
     def cgroup(self) -> str:
         return f"weddings-{self.name}"
