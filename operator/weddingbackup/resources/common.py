@@ -77,6 +77,9 @@ SqlName = Annotated[str, Field(min_length=1, max_length=63)]
 """An identifier as PostgreSQL keeps it: at most 63 bytes; quoted by us wherever it is used."""
 
 
+MatchValue = Annotated[str, Field(max_length=1024)]
+
+
 class Via(Model):
     """Rows belong to the wedding because the row that they point to does."""
 
@@ -95,7 +98,7 @@ class Table(OneOf):
     """The schema that the table is in."""
     name: SqlName
     """The table's name."""
-    match: Annotated[dict[str, str], Field(min_length=1, max_length=8)] | None = None
+    match: Annotated[dict[str, MatchValue], Field(min_length=1, max_length=8)] | None = None
     """Rows whose columns have these values, for example wedding_id: w-2026-1205-017."""
     via: Via | None = None
     """Rows that point to chosen rows of another table by a foreign key."""
