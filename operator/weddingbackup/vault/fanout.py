@@ -18,21 +18,14 @@ from weddingbackup.resources.common import LocationPhase
 from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.errors import QuorumError
 from weddingbackup.vault.objects import put_object
-from weddingbackup.vault.pack import CAPACITY
 from weddingbackup.vault.results import LocationResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from weddingbackup.stores.api import Store
+    from weddingbackup.vault.limits import Limits
     from weddingbackup.vault.progress import Progress
-
-BUFFERS = 8
-"""Packs in memory at once, open and on their way: `BUFFERS` x `CAPACITY` bytes at most, and what
-locations that were dropped are still sending."""
-
-STREAMS = 2
-"""Objects that travel to one location at once."""
 
 
 @dataclass(eq=False, slots=True)
@@ -88,11 +81,13 @@ class Fanout:
         *,
         failed: dict[str, str],
         incomplete: Collection[str],
+        limits: Limits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start. `failed`: location -> why it takes no part; `incomplete`: see `Lane`."""
         self.quorum = quorum
         self.lanes = [Lane(s, s.location not in incomplete) for s in stores]
+        self._limits = limits
         self._progress = progress
         self._clock = clock
         self._begun = clock()
@@ -106,7 +101,7 @@ class Fanout:
             if why := failed.get(lane.store.location):
                 lane.result.phase, lane.result.message = LocationPhase.FAILED, why
                 continue
-            for number in range(STREAMS):
+            for number in range(limits.streams):
                 threading.Thread(
                     target=self._work,
                     args=(lane,),
@@ -141,13 +136,13 @@ class Fanout:
             QuorumError: too few locations are left.
         """
         with self._change:
-            while self._taken == BUFFERS:
+            while self._taken >= self._limits.packs:
                 self._check()
                 if not self._drop_laggards():
                     self._change.wait()
             self._check()
             self._taken += 1
-            return self._pool.pop() if self._pool else bytearray(CAPACITY)
+            return self._pool.pop() if self._pool else bytearray(self._limits.pack_bytes)
 
     def send(
         self,

@@ -65,7 +65,7 @@ class PackBuilder:
     def __init__(
         self, keyring: Keyring, kind: Kind, class_name: str, salt: bytes, buffer: bytearray
     ) -> None:
-        """Begin in a buffer of `CAPACITY` bytes; `salt` is 32 random bytes."""
+        """Begin in a buffer, which is the pack's largest size; `salt` is 32 random bytes."""
         self.buffer = buffer
         self._view = memoryview(buffer)
         self._header, self._seal = keyring.new_seal(kind, class_name, salt)
@@ -77,7 +77,7 @@ class PackBuilder:
     def fits(self, size: int) -> bool:
         """Whether a chunk of at most `size` bytes still has room, with the pack's own index."""
         index = len(self._records) + RECORD.size + TAG_SIZE + TRAILER.size
-        return self._end + size + TAG_SIZE + index <= CAPACITY
+        return self._end + size + TAG_SIZE + index <= len(self.buffer)
 
     def add(self, chunk_id: bytes, raw: bytes | memoryview, packed: bytes | None) -> None:
         """Seal one chunk; `packed` is its compressed form where that pays."""

@@ -17,6 +17,7 @@ from weddingbackup.vault.errors import QuorumError, RefusedError
 from weddingbackup.vault.fanout import Fanout
 from weddingbackup.vault.holdings import Holdings
 from weddingbackup.vault.keyring import SALT_SIZE
+from weddingbackup.vault.limits import Limits
 from weddingbackup.vault.manifest import Body, Plain, encode_manifest, open_body
 from weddingbackup.vault.names import digest_of
 from weddingbackup.vault.results import BackupResult, SourceResult
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JobFacts", "SourceInput", "backup"]
 
-GRACE_SECONDS = 60.0
-"""How long a committed backup still waits for the locations that are under way."""
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def backup(
     quorum: int,
     progress: Progress,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    grace_seconds: float = GRACE_SECONDS,
+    limits: Limits = _LIMITS,
 ) -> BackupResult:
     """Make one recovery point, committed at a quorum of the vault's locations.
 
@@ -80,10 +80,12 @@ def backup(
     mine = [point for point in found.points if point.plain.job_uid == job.uid]
     if mine:
         point = max(mine, key=lambda p: (p.committed, p.manifest))
-        return _adopt(vault, point, progress, grace_seconds, holdings=holdings, failed=failed)
+        return _adopt(vault, point, progress, limits, holdings=holdings, failed=failed)
     parent = next((point for point in found.points if point.committed), None)
     incomplete = _incomplete(vault.stores, holdings, parent)
-    fanout = Fanout(vault.stores, quorum, progress, failed=failed, incomplete=incomplete)
+    fanout = Fanout(
+        vault.stores, quorum, progress, failed=failed, incomplete=incomplete, limits=limits
+    )
     writer = Writer(vault, fanout, holdings, progress, points=found.points, parent=parent)
     try:
         started_at = clock()
@@ -102,7 +104,7 @@ def backup(
         body = Body(job.namespace, tuple(writer.written[name].sealed for name in names))
         name, data = encode_manifest(vault.keyring, plain, body, vault.random(SALT_SIZE))
         commit = Commit(fanout, holdings, writer.needed(), sent=writer.sent)
-        commit.run(name, data, grace_seconds)
+        commit.run(name, data, limits.grace_seconds)
     finally:
         writer.close()
         fanout.close()
@@ -113,7 +115,7 @@ def _adopt(
     vault: Vault,
     point: Point,
     progress: Progress,
-    grace_seconds: float,
+    limits: Limits,
     *,
     holdings: Holdings,
     failed: dict[str, str],
@@ -130,9 +132,11 @@ def _adopt(
     refs = {ref for source in plain.sources for ref in source.indexes}
     needed = closure(answering, refs)
     body = open_body(vault.keyring, point.manifest, point.data)
-    fanout = Fanout(stores, plain.quorum, progress, failed=failed, incomplete=())
+    fanout = Fanout(stores, plain.quorum, progress, failed=failed, incomplete=(), limits=limits)
     try:
-        Commit(fanout, holdings, needed, sent=()).run(point.manifest, point.data, grace_seconds)
+        Commit(fanout, holdings, needed, sent=()).run(
+            point.manifest, point.data, limits.grace_seconds
+        )
     finally:
         fanout.close()
     results = [
