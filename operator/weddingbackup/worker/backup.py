@@ -7,7 +7,6 @@ from pathlib import Path
 from weddingbackup.log import redact
 from weddingbackup.resources.reports import BackupReport, LocationReport, SourceReport
 from weddingbackup.resources.tasks import BackupTask, SourceTask
-from weddingbackup.sources.postgres import PostgresSource
 from weddingbackup.sources.volume import VolumeSource
 from weddingbackup.vault import write
 from weddingbackup.vault.entries import Source
@@ -61,6 +60,9 @@ def _open(task: SourceTask, opened: ExitStack) -> Source:
     if task.volume is not None:
         return VolumeSource(Path(task.volume.path), task.volume.include, task.volume.exclude)
     if task.postgres is not None:
+        # Here and not above: the driver takes longer to import than all of ours, and many need none.
+        from weddingbackup.sources.postgres import PostgresSource  # noqa: PLC0415  see above
+
         uri = read_file(
             Path(task.postgres.connection_file), what=f"source {task.name}'s connection string"
         )

@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from weddingbackup.resources.common import Privilege
 from weddingbackup.resources.reports import DamagedObject, ErrorReport, RestoreReport
 from weddingbackup.resources.tasks import PostgresTarget, RestoreTask
-from weddingbackup.sources.postgres import apply
 from weddingbackup.sources.volume import VolumeTarget
 from weddingbackup.vault import read
 from weddingbackup.vault.progress import Progress
@@ -36,6 +35,9 @@ def restore(task: RestoreTask, environment: Environment, progress: Progress) -> 
         privileged = task.privilege is Privilege.ROOT
         result = _bring(vault, task, Path(task.target.volume.path), progress, privileged=privileged)
     elif task.target.postgres is not None:
+        # Here and not above: the driver takes longer to import than all of ours, and many need none.
+        from weddingbackup.sources.postgres import apply  # noqa: PLC0415  see above
+
         target = task.target.postgres
         uri = _uri(task.source, target)
         # Rows rest here in the clear: not a moment longer than it takes.

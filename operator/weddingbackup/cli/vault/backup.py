@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from weddingbackup.cli.vault import text
 from weddingbackup.cli.vault.places import Places, problems, read_yaml, vault_options
 from weddingbackup.resources.common import DataClass, LocationPhase, Table
-from weddingbackup.sources.postgres import PostgresSource
 from weddingbackup.sources.volume import VolumeSource
 from weddingbackup.vault import write
 from weddingbackup.vault.progress import Progress
@@ -116,6 +115,9 @@ def _database(
     if not name or not equals or not uri:
         # Without the option: it may hold a password.
         raise click.UsageError("--postgres: write NAME=URI")
+    # Here and not above: the driver takes longer to import than all of ours, and many need none.
+    from weddingbackup.sources.postgres import PostgresSource  # noqa: PLC0415  see above
+
     return write.SourceInput(name, data_class, opened.enter_context(PostgresSource(uri, tables)))
 
 
