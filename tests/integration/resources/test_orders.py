@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.resources import objects
+from tests import objects
 from tests.integration.resources.conftest import ApiServer
-from tests.integration.resources.objects import Object
+from tests.objects import Object
 
 pytestmark = pytest.mark.integration
 

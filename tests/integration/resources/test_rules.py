@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.resources import objects
+from tests import objects
 from tests.integration.resources.conftest import ApiServer
-from tests.integration.resources.objects import MISSING, Object, with_
+from tests.objects import MISSING, Object, with_
 
 pytestmark = pytest.mark.integration
 

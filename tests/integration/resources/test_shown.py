@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tests import objects
 from tests.cluster import Cluster
-from tests.integration.resources import objects
 from tests.integration.resources.conftest import ApiServer
 from weddingbackup.resources import schema
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import pytest
 from pydantic import ValidationError
 
-from tests.integration.resources import objects
+from tests import objects
 from weddingbackup.resources.backup_job import BackupJob
 from weddingbackup.resources.base import Condition, ConditionStatus
 from weddingbackup.resources.common import DataClass, Provider, Table
