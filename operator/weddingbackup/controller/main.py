@@ -18,7 +18,7 @@ from weddingbackup.kube.client import NAMESPACES, ApiError, Cluster, connect
 from weddingbackup.kube.jobs import Platform
 from weddingbackup.resources import names
 
-_LIVENESS = "http://0.0.0.0:8080/healthz"
+LIVENESS = "http://0.0.0.0:8080/healthz"
 _HEARTBEAT_SECONDS = 10.0
 _HEARTBEAT_AGE_SECONDS = 60.0
 _TOKEN_LIFE = timedelta(minutes=5)
@@ -111,8 +111,16 @@ def login(**arguments: Any) -> kopf.ConnectionInfo | None:
     )
 
 
-async def operate(where: Platform, *, kubeconfig: str | None = None) -> None:
-    """Run until told to stop."""
+async def operate(
+    where: Platform, *, kubeconfig: str | None = None, liveness: str | None = LIVENESS
+) -> None:
+    """Run until told to stop.
+
+    Args:
+        where: what the environment says.
+        kubeconfig: see `connect`.
+        liveness: where the kubelet asks; None where there is none.
+    """
     async with connect(kubeconfig) as cluster:
         context = Context(cluster, where, Bulkheads())
         registry = register(Reconciler(context))
@@ -127,7 +135,7 @@ async def operate(where: Platform, *, kubeconfig: str | None = None) -> None:
                 # Other namespaces are watched to tell people there that they are not served.
                 clusterwide=True,
                 standalone=True,
-                liveness_endpoint=_LIVENESS,
+                liveness_endpoint=liveness,
             )
         finally:
             beating.cancel()

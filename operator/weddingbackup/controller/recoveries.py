@@ -20,7 +20,7 @@ from weddingbackup.resources.recovery_request import Phase, RecoveryRequest, Sou
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
 from weddingbackup.rules import recovery as rules
 from weddingbackup.rules.backup import not_served
-from weddingbackup.rules.policy import is_usable
+from weddingbackup.rules.locations import is_readable
 from weddingbackup.rules.recovery import RecoveryPoint, Restore, Wanted
 from weddingbackup.rules.workload import Problem
 from weddingbackup.stores import open_store
@@ -154,7 +154,7 @@ async def _ask(
     context: Context, location: BackupLocation, vault: Registered, prefix: str
 ) -> list[catalog.Point] | None:
     """One location's points; None where it does not answer."""
-    if not is_usable(location):
+    if not is_readable(location):
         return None
     name = location.metadata.name
 
@@ -238,7 +238,7 @@ async def _make_jobs(context: Context, request: RecoveryRequest, missing: Iterab
         raise _RefusedError(restores)
     known = await access.registered(context)
     # Never from a location that is known to be down; from all others at once.
-    locations = [location for location in known.values() if is_usable(location)]
+    locations = [location for location in known.values() if is_readable(location)]
     bodies = [
         _build(context, request, policy, vault, locations, restore)
         for restore in restores

@@ -103,6 +103,11 @@ def judge(location: BackupLocation, finding: Finding, *, now: datetime) -> Statu
     )
 
 
+def is_readable(location: BackupLocation) -> bool:
+    """Whether a recovery reads from a location: it answered the last probe."""
+    return location.status.phase in {Phase.HEALTHY, Phase.READ_ONLY, Phase.REFUSED}
+
+
 def candidate(location: BackupLocation) -> Candidate:
     """The location as placement sees it."""
     spec, status = location.spec, location.status

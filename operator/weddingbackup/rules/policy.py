@@ -19,7 +19,7 @@ from weddingbackup.rules import backup as backups
 from weddingbackup.rules import protection, schedule
 from weddingbackup.rules.conditions import State, Verdict, merge, summary
 from weddingbackup.rules.locations import candidate
-from weddingbackup.rules.placement import Health, Placement, Wish, place
+from weddingbackup.rules.placement import Placement, Wish, place
 from weddingbackup.rules.workload import Problem
 
 _DEFAULT_EVERY = timedelta(hours=24)
@@ -273,8 +273,3 @@ def _moment(job: BackupJob) -> datetime:
 
 def _created(job: BackupJob) -> datetime:
     return job.metadata.creation_timestamp or datetime.max.replace(tzinfo=UTC)
-
-
-def is_usable(location: BackupLocation) -> bool:
-    """Whether a recovery may read from a location: it must not be known to be down."""
-    return candidate(location).health is not Health.DOWN

@@ -1,0 +1,74 @@
+"""What every end-to-end test stands on: the cluster with image and kinds, five stores, one operator."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import cluster as clusters
+from tests.cluster import Cluster
+from tests.cluster.given import GivenCluster
+from tests.cluster.image import build
+from tests.e2e.operator_process import Operator
+from tests.e2e.world import IMAGE, WORKER, World
+from tests.servers.locations import Location, five_locations
+from weddingbackup.kube.client import OUR_KINDS
+from weddingbackup.resources import schema
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    cluster = clusters.up("test")
+    if not isinstance(cluster, GivenCluster):
+        cluster.load_image(build())
+    definitions = "\n---\n".join(schema.render().values())
+    apply = ("apply", "--server-side", "--force-conflicts", "--field-manager=tests", "-f", "-")
+    cluster.kubectl(*apply, input=definitions)
+    crds = [f"crd/{schema.crd(kind)['metadata']['name']}" for kind in schema.KINDS]
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", *crds)
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def stores(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Location]]:
+    directory = tmp_path_factory.mktemp("stores")
+    with five_locations(directory, host=cluster.host_address) as locations:
+        yield locations
+
+
+@pytest.fixture
+def world(cluster: Cluster, stores: list[Location]) -> Iterator[World]:
+    namespace = f"e2e-{secrets.token_hex(5)}"
+    cluster.kubectl("create", "namespace", namespace)
+    cluster.kubectl("create", "serviceaccount", WORKER, "-n", namespace)
+    world = World(cluster, namespace, {location.name: location for location in stores})
+    world.apply(world.claim("portfolio"))
+    try:
+        yield world
+    finally:
+        for location in stores:
+            location.proxy.heal()
+        _clean(world)
+
+
+@pytest.fixture
+def operator(world: World, tmp_path: Path) -> Iterator[Operator]:
+    process = Operator(
+        world.cluster.kubeconfig, world.namespace, IMAGE, WORKER, tmp_path / "operator.log"
+    )
+    with process.running():
+        yield process
+
+
+def _clean(world: World) -> None:
+    """The operator is gone by now, so its finalizers are taken off by hand."""
+    cluster = world.cluster
+    patch = '{"metadata":{"finalizers":null}}'
+    for resource in OUR_KINDS:
+        place = ["-n", world.namespace] if resource.namespaced else ["-l", f"mark={world.mark}"]
+        for name in cluster.kubectl("get", resource.plural, *place, "-o", "name").split():
+            where = place if resource.namespaced else []
+            cluster.kubectl("patch", name, *where, "--type=merge", "-p", patch, check=False)
+            cluster.kubectl("delete", name, *where, "--wait=false", "--ignore-not-found")
+    cluster.kubectl("delete", "namespace", world.namespace, "--wait=false")

@@ -1,0 +1,215 @@
+"""A namespace with everything that a wedding's protection needs, and ways to look at it and to break it."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.cluster import Cluster
+from tests.servers.locations import Location
+from weddingbackup.resources import names
+
+Object = dict[str, Any]
+
+IMAGE = "wedding-backup-operator:dev"
+WORKER = "worker"
+PHOTOGRAPHER = 65532
+"""Who writes photographs; workers run as the same user."""
+
+
+@dataclass(frozen=True)
+class World:
+    """One test's namespace.
+
+    Attributes:
+        mark: a label that only this test's locations carry.
+    """
+
+    cluster: Cluster
+    namespace: str
+    locations: Mapping[str, Location]
+
+    @property
+    def mark(self) -> str:
+        return self.namespace
+
+    def apply(self, *objects: Object) -> None:
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        self.cluster.kubectl("apply", "-n", self.namespace, "-f", "-", input=text)
+
+    def get(self, kind: str, name: str) -> Object:
+        text = self.cluster.kubectl("get", kind, name, "-n", self.namespace, "-o", "json")
+        body: Object = json.loads(text)
+        return body
+
+    def list(self, kind: str, selector: str = "") -> list[Object]:
+        text = self.cluster.kubectl("get", kind, "-n", self.namespace, "-l", selector, "-o", "json")
+        items: list[Object] = json.loads(text)["items"]
+        return items
+
+    def delete(self, kind: str, name: str, *arguments: str) -> None:
+        self.cluster.kubectl("delete", kind, name, "-n", self.namespace, *arguments)
+
+    def wait(
+        self,
+        kind: str,
+        name: str,
+        holds: Callable[[Object], object],
+        *,
+        seconds: float = 120,
+    ) -> Object:
+        """The object once `holds` is true of it (of {} while it does not exist).
+
+        Raises:
+            AssertionError: it was not in time; the message shows the object's status.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            text = self.cluster.kubectl(
+                "get", kind, name, "-n", self.namespace, "-o", "json", "--ignore-not-found"
+            )
+            body: Object = json.loads(text) if text.strip() else {}
+            if holds(body):
+                return body
+            if time.monotonic() > end:
+                shown = json.dumps(body.get("status", {}), indent=1)
+                raise AssertionError(f"{kind} {name} after {seconds:g} s: {shown}\n{self.events()}")
+            time.sleep(0.3)
+
+    def wait_phase(self, kind: str, name: str, *phases: str, seconds: float = 120) -> Object:
+        return self.wait(kind, name, lambda body: phase(body) in phases, seconds=seconds)
+
+    def events(self) -> str:
+        return self.cluster.kubectl(
+            "get", "events", "-n", self.namespace, "--sort-by=.lastTimestamp", check=False
+        )
+
+    def shell(self, claim: str, script: str, *, user: int = PHOTOGRAPHER) -> str:
+        """Run a script in a pod with the claim at /data and give its output."""
+        name = f"shell-{time.monotonic_ns()}"
+        self.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "securityContext": {"runAsUser": user, "runAsGroup": user},
+                    "containers": [
+                        {
+                            "name": "shell",
+                            "image": IMAGE,
+                            "imagePullPolicy": "IfNotPresent",
+                            "command": ["python3", "-c", script],
+                            "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                        }
+                    ],
+                    "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}],
+                },
+            }
+        )
+        done = self.wait("pod", name, lambda body: phase(body) in {"Succeeded", "Failed"})
+        output = self.cluster.kubectl("logs", name, "-n", self.namespace)
+        self.delete("pod", name, "--wait=false")
+        assert phase(done) == "Succeeded", output
+        return output
+
+    def add_locations(self, chosen: Iterable[str], **spec: Any) -> None:
+        for name in chosen:
+            self.apply(self.secret_of(name), self.location(name, **spec))
+
+    def location_name(self, name: str) -> str:
+        """BackupLocations are the cluster's, so each test's are named apart."""
+        return f"{name}-{self.namespace[-6:]}"
+
+    def secret_of(self, name: str) -> Object:
+        return secret(f"location-{name}", self.locations[name].credentials)
+
+    def location(self, name: str, **spec: Any) -> Object:
+        there = self.locations[name]
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": "BackupLocation",
+            "metadata": {"name": self.location_name(name), "labels": {"mark": self.mark}},
+            "spec": {
+                "provider": there.place.provider,
+                "region": there.place.region,
+                "country": there.place.country,
+                "bucket": there.access.bucket,
+                "endpoint": there.access.endpoint,
+                "credentialsSecretRef": {"name": f"location-{name}"},
+                "probe": {"interval": "5s", "timeout": "5s"},
+                **spec,
+            },
+        }
+
+    def claim(self, name: str) -> Object:
+        return {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name},
+            "spec": {
+                "accessModes": ["ReadWriteMany"],
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        }
+
+    def policy(self, name: str = "wedding", **spec: Any) -> Object:
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": "WeddingBackupPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "wedding": {
+                    "id": "w-2026-1205-017",
+                    "date": "2026-12-05",
+                    "timeZone": "Europe/London",
+                    "venue": {"latitude": 51.48, "longitude": -0.61, "country": "GB"},
+                },
+                "sources": [
+                    {
+                        "name": "portfolio",
+                        "dataClass": "Portfolio",
+                        "volume": {"claimName": "portfolio"},
+                    }
+                ],
+                "redundancy": {"copies": 3, "quorum": 2},
+                "placement": {"locationSelector": {"matchLabels": {"mark": self.mark}}},
+                "worker": {"resources": {"requests": {"cpu": "50m", "memory": "64Mi"}}},
+                **spec,
+            },
+        }
+
+    def backup(self, name: str, policy: str = "wedding", **spec: Any) -> Object:
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": "BackupJob",
+            "metadata": {"name": name},
+            "spec": {"policyRef": {"name": policy}, **spec},
+        }
+
+    def request(self, name: str, policy: str = "wedding", **spec: Any) -> Object:
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": "RecoveryRequest",
+            "metadata": {"name": name},
+            "spec": {"policyRef": {"name": policy}, "urgency": "Emergency", **spec},
+        }
+
+
+def secret(name: str, data: Mapping[str, str]) -> Object:
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded}
+
+
+def phase(body: Object) -> str | None:
+    found: str | None = body.get("status", {}).get("phase")
+    return found
+
+
+def condition(body: Object, kind: str) -> Object:
+    """One condition of an object; {} where it has none such."""
+    found = [each for each in body.get("status", {}).get("conditions", []) if each["type"] == kind]
+    return found[0] if found else {}
