@@ -20,8 +20,8 @@ from tests.servers.postgres import Postgres
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DAMAGE_OFFSET = 4096
-DAMAGE = b"\x00confetti\x00"
+CONFETTI = b"\x00confetti\x00"
+CONFETTI_EVERY_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,14 @@ class Services:
             _command("heal", cloud.name)
 
     def damage(self, name: str) -> int:
-        """Overwrite some bytes in every pack that an S3 server keeps; gives the number of packs."""
+        """Overwrite some bytes in each MiB of every pack at an S3 server; gives the packs' number."""
         (cloud,) = (cloud for cloud in self.clouds if cloud.name == name)
-        packs = [
-            path
-            for path in (cloud.data / "buckets" / BUCKET).rglob("packs/*")
-            if path.is_file() and path.stat().st_size > DAMAGE_OFFSET + len(DAMAGE)
-        ]
+        packs = list((cloud.data / "buckets" / BUCKET).rglob("packs/*"))
         for path in packs:
             with path.open("r+b") as file:
-                file.seek(DAMAGE_OFFSET)
-                file.write(DAMAGE)
+                for offset in range(0, path.stat().st_size, CONFETTI_EVERY_BYTES):
+                    file.seek(offset)
+                    file.write(CONFETTI)
         return len(packs)
 
 

@@ -113,18 +113,26 @@ class Demo:
         return evidence
 
     def _back_up(self) -> None:
-        policy = objects.policy(POLICY, WEDDING, platform.policy_tables(WEDDING))
+        policy = objects.policy(POLICY, WEDDING, platform.policy_tables(WEDDING), self._run)
         with self._tell.step(
             f"Policy {POLICY}: Timeline from PostgreSQL, Portfolio from the volume"
         ):
             self._apply(policy)
             self._wait(f"wbp/{POLICY}", "--for=condition=Ready", seconds=60)
-        name = f"demo-{self._run}"
+            name = self._tell.until(self._ordered_job, "the policy to order a backup", 60)
         with self._tell.step(f"BackupJob {name}, until all five locations hold every byte"):
-            self._apply(objects.backup_job(name, POLICY))
             self._follow("bj", name, {"Complete", "Replicated"})
         self._tell.show(self._kubectl("-n", NAMESPACE, "get", "bj"))
         self._tell.show(self._kubectl("-n", NAMESPACE, "get", "bj", name, "-o", ROWS))
+
+    def _ordered_job(self) -> str | None:
+        """Name the BackupJob that this run's trigger made, once there is one."""
+        jobs = json.loads(self._kubectl("-n", NAMESPACE, "get", "bj", "-o", "json"))["items"]
+        newest = max(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
+        policy = json.loads(self._kubectl("-n", NAMESPACE, "get", "wbp", POLICY, "-o", "json"))
+        if newest is None or policy["status"].get("lastManualTrigger") != self._run:
+            return None
+        return str(newest["metadata"]["name"])
 
     def _lose(self) -> None:
         self._services.take_away(TAKEN_AWAY)
@@ -174,6 +182,8 @@ class Demo:
                 f"Recovered {source['name']} ({source['dataClass']}): {count}, "
                 f"{source['bytes'] / MIB:.1f} MiB in {source['durationSeconds']:.1f} s"
             )
+            for warning in source.get("warnings", []):
+                self._tell.say(f"  on the way: {warning}")
         read = ", ".join(
             f"{row['name']} {row['bytes'] / MIB:.1f} MiB" for row in recovered["locations"]
         )

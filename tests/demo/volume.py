@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FILL = """
 import tarfile, urllib.request
 with urllib.request.urlopen(URL) as answer, tarfile.open(fileobj=answer, mode="r|") as archive:
-    archive.extractall("/data", filter="data")
+    archive.extractall("/data")
 """
 HASH = """
 import hashlib, json, os
@@ -95,10 +95,13 @@ class Volume:
             "-n", self._namespace, "wait", f"pod/{name}", "--timeout=120s",
             "--for=jsonpath={.status.containerStatuses[0].state.terminated}",
         )  # fmt: skip
-        phase = kubectl("-n", self._namespace, "get", "pod", name, "-o", "jsonpath={.status.phase}")
+        code = kubectl(
+            *("-n", self._namespace, "get", "pod", name, "-o"),
+            "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}",
+        )
         output = kubectl("-n", self._namespace, "logs", name)
-        if phase.strip() != "Succeeded":
-            raise DemoError(f"pod {name} ended {phase}: {output[-2000:]}")
+        if code != "0":
+            raise DemoError(f"pod {name} ended with {code}: {output[-2000:]}")
         kubectl("-n", self._namespace, "delete", "pod", name, "--wait=false")
         return output
 
