@@ -13,7 +13,6 @@ from weddingbackup.stores.errors import (
     CorruptError,
     DeniedError,
     ExistsError,
-    ExpiredError,
     MissingError,
     StoreError,
     TransientError,
@@ -70,7 +69,7 @@ _RULES = (
     _Rule(
         frozenset({EXPIRED, "ExpiredToken"}),
         frozenset(),
-        ExpiredError,
+        DeniedError,
         "{what}: the signed request is too old, or a clock is wrong",
     ),
     _Rule(

@@ -38,11 +38,7 @@ class TransientError(StoreError):
 
 
 class DeniedError(StoreError):
-    """The provider knows us not, or does not allow this: wrong key, missing right, wrong signature."""
-
-
-class ExpiredError(DeniedError):
-    """A signed request came too late. The wire has it signed anew, so a vault never sees this one."""
+    """The provider does not know us, or does not allow this: wrong key, missing right, old signature."""
 
 
 class MissingError(StoreError):

@@ -108,7 +108,7 @@ class GCSKeeper:
             version="v4",
             method=method,
             expiration=self._lifetime,
-            headers=headers,
+            headers=dict(headers),  # it adds one of its own
             api_access_endpoint=self._endpoint,
         )
         return SignedRequest(method, url, headers, expires_at)

@@ -10,7 +10,6 @@ from weddingbackup.stores.api import Grants, ObjectInfo, PutIntent, SignedReques
 from weddingbackup.stores.errors import (
     DeniedError,
     ExistsError,
-    ExpiredError,
     MissingError,
     TransientError,
 )
@@ -82,17 +81,20 @@ class WireStore:
         self._wire.close()
 
     def _send(self, intent: PutIntent, data: memoryview) -> None:
-        [signed] = self._grants.sign_puts([intent])
         try:
-            try:
-                self._wire.put(signed, data, name=intent.name)
-            except ExpiredError:  # it was signed ahead of time, or waited in a batch
-                [signed] = self._grants.sign_puts([intent])
-                self._wire.put(signed, data, name=intent.name)
-        except (ExistsError, DeniedError):
-            # A signature that may only create is denied where another provider says "exists".
+            self._wire.put(self._sign_put(intent), data, name=intent.name)
+        except ExistsError:
             if not self._holds(intent):
                 raise
+        except DeniedError:
+            # Where a signature may only create, "denied" can mean "exists". Or it was signed ahead
+            # of time and is too old by now, which not every provider says in so many words.
+            if not self._holds(intent):
+                self._wire.put(self._sign_put(intent), data, name=intent.name)
+
+    def _sign_put(self, intent: PutIntent) -> SignedRequest:
+        [signed] = self._grants.sign_puts([intent])
+        return signed
 
     def _holds(self, intent: PutIntent) -> bool:
         """Whether the object is there, with the bytes that we mean.
@@ -117,7 +119,7 @@ class WireStore:
         try:
             signed = self._signed_get(name)
             return self._wire.get(signed, name=name, offset=offset, length=length)
-        except ExpiredError:
+        except DeniedError:  # perhaps only too old, whatever its date says: clocks differ
             self._forget(name)
             signed = self._signed_get(name)
             return self._wire.get(signed, name=name, offset=offset, length=length)
