@@ -51,7 +51,9 @@ _SETTINGS: Final = {
 _PASSING_CLASSES: Final = ("08", "40", "53", "57", "58")
 _PASSING_STATES: Final = ("55P03", "55006", "25P03", "25P04")
 
-_DENIED_AT_THE_DOOR: Final = (
+_HOPELESS: Final = (
+    "invalid ",  # an option's value, as in sslmode
+    "Servname not supported",
     "password authentication failed",
     "no password supplied",
     "no pg_hba.conf entry",
@@ -61,7 +63,7 @@ _DENIED_AT_THE_DOOR: Final = (
     "does not support SSL",
     "certificate verify failed",
 )
-"""libpq gives no SQLSTATE for a failed login; these are the ones that trying again cannot mend."""
+"""libpq gives no SQLSTATE for a failed connection; these are those that trying again cannot mend."""
 
 
 def connect(uri: str) -> Connection:
@@ -90,7 +92,7 @@ def connect(uri: str) -> Connection:
         )
     except psycopg.Error as error:
         message = _without(str(error).strip(), secrets)
-        if any(sign in message for sign in _DENIED_AT_THE_DOOR):
+        if any(sign in message for sign in _HOPELESS):
             raise SourceError(f"PostgreSQL at {where} refuses the connection: {message}") from None
         raise SourceUnavailableError(f"PostgreSQL at {where} does not answer: {message}") from None
     if connection.info.server_version < _OLDEST_SERVER:

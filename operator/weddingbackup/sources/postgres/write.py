@@ -178,8 +178,8 @@ def _advance_counters(connection: Connection, table: Restored) -> list[str]:
             )
         else:
             warnings.append(
-                f"sequence {counter.name} is behind column {counter.column} of table {table.name}, "
-                f"and this user may not move it: SELECT setval('{counter.name}', {highest})"
+                f"sequence {counter.name} may be behind column {counter.column} of table "
+                f"{table.name} and could not be moved: SELECT setval('{counter.name}', {highest})"
             )
     return warnings
 
