@@ -31,7 +31,8 @@ async def stop(cluster: Cluster, namespace: str, deployment: str) -> None:
     Raises:
         TimeoutError: it does not stop.
     """
-    await cluster.patch(DEPLOYMENTS, deployment, namespace, {"spec": {"replicas": 0}})
+    nothing = {"spec": {"replicas": 0}}
+    await cluster.patch(DEPLOYMENTS, deployment, namespace, nothing, subresource="scale")
     async with asyncio.timeout(_STOP_SECONDS):
         while True:
             found = await cluster.get(DEPLOYMENTS, deployment, namespace)

@@ -64,12 +64,12 @@ async def _order(
     jobs: Sequence[BackupJob],
     now: datetime,
 ) -> tuple[Status, bool]:
-    """Make the BackupJobs that are due. A blocked policy makes none: its slots wait, and run once.
+    """Make the BackupJobs that are due. A policy that cannot work makes none: its slots wait, and run once.
 
     Killed after a create and before status is written: the same slot is due again, has the same name,
     and the create meets the one that is there; a trigger is found in the annotation of its BackupJob.
     """
-    if status.phase is Phase.BLOCKED:
+    if status.phase not in {Phase.ACTIVE, Phase.SUSPENDED}:
         return status, False
     text = rules.due_trigger(policy, jobs, TRIGGER)
     if text is not None:

@@ -108,6 +108,11 @@ def is_readable(location: BackupLocation) -> bool:
     return location.status.phase in {Phase.HEALTHY, Phase.READ_ONLY, Phase.REFUSED}
 
 
+def is_unprobed(location: BackupLocation) -> bool:
+    """Whether nothing is known of a location yet; within a probe's timeout something will be."""
+    return not location.status.conditions
+
+
 def candidate(location: BackupLocation) -> Candidate:
     """The location as placement sees it."""
     spec, status = location.spec, location.status

@@ -18,7 +18,7 @@ from weddingbackup.resources.wedding_backup_policy import (
 from weddingbackup.rules import backup as backups
 from weddingbackup.rules import protection, schedule
 from weddingbackup.rules.conditions import State, Verdict, merge, summary
-from weddingbackup.rules.locations import candidate
+from weddingbackup.rules.locations import candidate, is_unprobed
 from weddingbackup.rules.placement import Placement, Wish, place
 from weddingbackup.rules.workload import Problem
 
@@ -197,14 +197,13 @@ def _condition(
         return Phase.BLOCKED, State.STALLED, Problem(problems[0].reason, message)
     if not where.problem:
         return working, State.READY, Problem("Active", f"Copies go to {', '.join(where.chosen)}.")
-    unprobed = [name for name, found in locations.items() if not found.status.conditions]
+    if any(is_unprobed(locations[name]) for name in where.rejected):
+        # Locations and policy may be applied in one go: the first backup is to go to all of them.
+        problem = Problem("WaitingForProbes", f"Locations are still to be probed. {where.problem}")
+        return Phase.PENDING, State.RECONCILING, problem
     problem = Problem("NotEnoughLocations", where.problem)
     enough = len(where.chosen) >= policy.spec.redundancy.quorum
-    return (
-        working if enough else Phase.BLOCKED,
-        State.RECONCILING if unprobed else State.STALLED,
-        problem,
-    )
+    return working if enough else Phase.BLOCKED, State.STALLED, problem
 
 
 def _roll_up(policy: WeddingBackupPolicy, jobs: Sequence[BackupJob]) -> Status:
@@ -242,14 +241,7 @@ def _held(status: Status, facts: Facts) -> list[protection.Copy] | None:
     if newest is None:
         return None
     return [
-        protection.Copy(
-            location=name,
-            provider=location.spec.provider,
-            region=location.spec.region,
-            verified_on_arrival=bool(
-                location.status.capabilities and location.status.capabilities.bound_checksums
-            ),
-        )
+        protection.Copy(location.spec.provider, location.spec.region)
         for name in backups.committed_rows(newest.status)
         # What lies at a location that is registered no longer cannot be reached, so it counts no longer.
         if (location := facts.locations.get(name)) is not None

@@ -5,8 +5,8 @@ True needs all of these; the first that does not hold is the reason:
 1. there is a committed point, younger than twice the schedule's period;
 2. as many copies of it as asked for are committed, at locations that are still registered, diverse as asked;
 3. every byte of these copies was verified within the last week. So far the only verification is the provider's
-   own, of the bound checksum, when a byte arrives. It speaks for all bytes of a vault that is younger than
-   a week; of an older one nobody knows, and the answer is Unknown.
+   own: each compares what arrives with the checksum that our workers send along. It speaks for all bytes of
+   a vault that is younger than a week; of an older one nobody knows, and the answer is Unknown.
 """
 
 from collections.abc import Collection
@@ -22,16 +22,10 @@ _TYPE = "Protected"
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One committed copy of the newest point.
+    """One committed copy of the newest point."""
 
-    Attributes:
-        verified_on_arrival: whether its location compares what arrives with the checksum signed for.
-    """
-
-    location: str
     provider: str
     region: str
-    verified_on_arrival: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +70,7 @@ def protected(facts: Facts, *, now: datetime) -> Verdict:
         )
     return (
         _lacking(facts, facts.held)
-        or _unchecked(facts, facts.held, now)
+        or _unchecked(facts, now)
         or Verdict(
             _TYPE,
             True,
@@ -103,15 +97,7 @@ def _lacking(facts: Facts, held: Collection[Copy]) -> Verdict | None:
     return Verdict(_TYPE, False, reason, f"Of the newest recovery point, {what}.")
 
 
-def _unchecked(facts: Facts, held: Collection[Copy], now: datetime) -> Verdict | None:
-    blind = sorted(copy.location for copy in held if not copy.verified_on_arrival)
-    if blind:
-        return Verdict(
-            _TYPE,
-            None,
-            "NotVerifiedOnArrival",
-            f"{', '.join(blind)} did not compare what arrived with its checksum, and no check ran since.",
-        )
+def _unchecked(facts: Facts, now: datetime) -> Verdict | None:
     if now - facts.founded > CHECK_PERIOD:
         return Verdict(
             _TYPE,
