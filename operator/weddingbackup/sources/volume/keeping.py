@@ -97,15 +97,13 @@ class Keeper:
         self, file: int | bytes, path: bytes, wanted: attributes.Xattrs, *, clean: bool
     ) -> None:
         follow = isinstance(file, int)
-        present = {} if clean else dict(attributes.xattrs_of(file))
-        for name in present.keys() - dict(wanted).keys():
+        present = () if clean else attributes.xattrs_of(file)
+        for name in dict(present).keys() - dict(wanted).keys():
             try:
                 os.removexattr(file, name, follow_symlinks=follow)
             except OSError as error:
                 self._not_kept(error, name, path)
         for name, value in wanted:
-            if present.get(name) == value:
-                continue
             try:
                 os.setxattr(file, name, value, follow_symlinks=follow)
             except OSError as error:

@@ -50,7 +50,9 @@ def copy(source: VolumeSource, target: VolumeTarget, *, small: bool = False) -> 
                 target.directory(path, entry)
                 finished.append((path, entry))
                 waiting.append(path)
-            elif (first := seen.setdefault((entry.device, entry.inode), path)) != path:
+            elif entry.links > 1 and (
+                (first := seen.setdefault((entry.device, entry.inode), path)) != path
+            ):
                 links.append((path, first))
             elif entry.type is EntryType.FILE:
                 files.append(entry)

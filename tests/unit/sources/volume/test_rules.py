@@ -1,6 +1,7 @@
 """The pure parts: patterns, segments, names, warnings."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -71,6 +72,15 @@ def apart(draw: st.DrawFn) -> list[tuple[int, int]]:
 
 def covered(found: list[tuple[int, int]]) -> set[int]:
     return {byte for offset, length in found for byte in range(offset, offset + length)}
+
+
+def test_a_dense_file_has_no_segments(tmp_path: Path) -> None:
+    """Also where the file system stores it in fewer blocks, compressed for example."""
+    path = tmp_path / "dense"
+    path.write_bytes(b"x" * 100_000)
+    with path.open("rb") as file:
+        assert segments.find(file.fileno(), 100_000) == ()
+        assert segments.find(file.fileno(), 0) == ()
 
 
 @given(before=apart(), limit=st.integers(1, 10))

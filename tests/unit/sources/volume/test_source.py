@@ -110,6 +110,17 @@ def test_a_sparse_file_that_is_cut_tells_what_was_read(origin: Path) -> None:
     assert raised.value.entry.stored_size == delivered
 
 
+def test_a_small_file_with_holes_keeps_them(origin: Path) -> None:
+    with (origin / "sparse").open("wb") as file:
+        file.seek(500_000)
+        file.write(b"x" * 4096)
+    source = later(origin)
+    (answer,) = source.read_small(b"", source.children(b""))
+    assert isinstance(answer, tuple)
+    entry, data = answer
+    assert len(data) == entry.stored_size < entry.size == 504_096
+
+
 def test_a_change_within_one_tick_of_the_clock_is_waited_out(origin: Path) -> None:
     (origin / "fresh").write_bytes(b"x")
     changed = (origin / "fresh").stat().st_ctime_ns
