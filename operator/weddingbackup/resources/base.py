@@ -77,6 +77,10 @@ class OneOf(Model):
         return self
 
 
+Reason = Annotated[str, Field(max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
+"""Why, in one CamelCase word that programs may rely on."""
+
+
 class ConditionStatus(StrEnum):
     """What is known of a condition."""
 
@@ -96,9 +100,7 @@ class Condition(Model):
     """The metadata.generation that this condition speaks of."""
     last_transition_time: Time
     """When the status last changed from one value to another."""
-    reason: Annotated[
-        str, Field(max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
-    ]
+    reason: Reason
     """Why, in one CamelCase word that programs may rely on."""
     message: Annotated[str, Field(max_length=32768)] = ""
     """Why, and what to do, in words for people."""

@@ -2,18 +2,22 @@
 
 The report is JSON in the container's termination message, which Kubernetes cuts at 4096 bytes:
 the writer shortens messages to stay below `LIMIT_BYTES`. Workers run beside people who may change
-what they say, so a reader treats all of it as claims.
+what they say, so a reader treats all of it as claims; one that breaks a bound is no report.
 """
 
 from enum import IntEnum
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from weddingbackup.resources.base import Model, Time
+from weddingbackup.resources.base import Model, Reason, Time
 from weddingbackup.resources.common import DataClass, LocationPhase
 
 LIMIT_BYTES: Final = 4000
+
+# What a report claims has to fit the status that repeats it, or the status could not be written.
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ExitCode(IntEnum):
@@ -29,7 +33,7 @@ class ExitCode(IntEnum):
 class ErrorReport(Model):
     """Why a worker did not do its task."""
 
-    code: str
+    code: Reason
     """One CamelCase word, fit for a condition's reason."""
     message: str
     """What happened, to what, and what to do."""
@@ -39,10 +43,10 @@ class ProgressLine(Model):
     """A line of the worker's log, at most one a second."""
 
     event: Literal["progress"] = "progress"
-    bytes_done: int
-    bytes_total: int | None = None
-    files: int | None = None
-    locations: dict[str, int] = Field(default_factory=dict)
+    bytes_done: Count
+    bytes_total: Count | None = None
+    files: Count | None = None
+    locations: dict[str, Count] = Field(default_factory=dict)
     """Bytes sent to (or read from) each location, by its name."""
 
 
@@ -51,8 +55,8 @@ class LocationReport(Model):
 
     name: str
     phase: LocationPhase
-    bytes: int = 0
-    seconds: float = 0.0
+    bytes: Count = 0
+    seconds: Seconds = 0.0
     message: str | None = None
 
 
@@ -61,24 +65,24 @@ class SourceReport(Model):
 
     name: str
     data_class: DataClass
-    files: int = 0
-    rows: int | None = None
-    bytes: int = 0
-    new_bytes: int = 0
+    files: Count = 0
+    rows: Count | None = None
+    bytes: Count = 0
+    new_bytes: Count = 0
     warnings: list[str] = Field(default_factory=list)
 
 
 class BackupReport(Model):
     """The end of a backup: committed if and only if `manifest` and `sha256` are there."""
 
-    manifest: str | None = None
-    sha256: str | None = None
+    manifest: Annotated[str, Field(max_length=512)] | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     started_at: Time
     finished_at: Time
     point_time: Time | None = None
     """The moment that the point stands for: when the last source had been read."""
-    locations: list[LocationReport] = Field(default_factory=list)
-    sources: list[SourceReport] = Field(default_factory=list)
+    locations: list[LocationReport] = Field(default_factory=list, max_length=32)
+    sources: list[SourceReport] = Field(default_factory=list, max_length=16)
     error: ErrorReport | None = None
 
 
@@ -93,11 +97,11 @@ class RestoreReport(Model):
     """The end of one source's recovery."""
 
     source: str
-    files: int = 0
-    rows: int | None = None
-    bytes: int = 0
-    seconds: float = 0.0
-    locations: dict[str, int] = Field(default_factory=dict)
+    files: Count = 0
+    rows: Count | None = None
+    bytes: Count = 0
+    seconds: Seconds = 0.0
+    locations: dict[str, Count] = Field(default_factory=dict)
     """Bytes read from each location, by its name."""
     damaged: list[DamagedObject] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
@@ -108,14 +112,14 @@ class CopyReport(Model):
     """The end of a copy to one location."""
 
     target: str
-    objects: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
+    objects: Count = 0
+    bytes: Count = 0
+    seconds: Seconds = 0.0
     error: ErrorReport | None = None
 
 
 class EraseReport(Model):
     """The end of an erasure: how many objects went, over all locations."""
 
-    objects: int = 0
+    objects: Count = 0
     error: ErrorReport | None = None

@@ -131,3 +131,26 @@ def test_data_classes_stand_in_the_order_of_recovery() -> None:
     assert [str(each) for each in DataClass] == [
         *("Timeline", "Guests", "Contracts", "Messages", "Portfolio", "Other")
     ]
+
+
+class TestClaims:
+    """A report that a status could not repeat is no report: it would be written for ever in vain."""
+
+    @pytest.mark.parametrize(
+        "claim",
+        [
+            {"sha256": "../../etc/passwd"},
+            {"manifest": "m" * 513},
+            {"locations": [{"name": "l", "phase": "Committed", "bytes": -1}]},
+            {"locations": [{"name": "l", "phase": "Committed", "seconds": "NaN"}]},
+            {"locations": [{"name": "l", "phase": "Perfect"}]},
+            {"sources": [{"name": "s", "dataClass": "Other", "bytes": 2**63}]},
+            {"sources": [{"name": f"s{n}", "dataClass": "Other"} for n in range(17)]},
+            {"error": {"code": "rm -rf", "message": ""}},
+        ],
+    )
+    def test_out_of_bounds(self, claim: objects.Object) -> None:
+        times = {"startedAt": "2026-11-23T20:00:00Z", "finishedAt": "2026-11-23T20:00:00Z"}
+        BackupReport.model_validate(times)
+        with pytest.raises(ValidationError):
+            BackupReport.model_validate(times | claim)
