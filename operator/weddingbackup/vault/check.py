@@ -94,7 +94,7 @@ class _Check:
     def run(self, level: Level) -> list[Finding]:
         listings = self._list()
         answering = [store for store in self._stores if store.location in listings]
-        wanted = self._wanted(catalog(answering), answering)
+        wanted = self._wanted(catalog(answering), answering, listings)
 
         keys = {base_name(n) for listed in listings.values() for n in listed if n.startswith(KEYS)}
 
@@ -119,7 +119,9 @@ class _Check:
                 listings[store.location] = found
         return listings
 
-    def _wanted(self, found: Catalog, stores: Sequence[Store]) -> dict[str, list[Needed]]:
+    def _wanted(
+        self, found: Catalog, stores: Sequence[Store], listings: dict[str, dict[str, int]]
+    ) -> dict[str, list[Needed]]:
         """Say what each location must hold: all that the manifests there need."""
         wanted: dict[str, dict[str, Needed]] = {store.location: {} for store in stores}
         for location, name in found.damaged:
@@ -133,8 +135,9 @@ class _Check:
                 packs[ref] = self._closure(stores, ref)
             needed = [x for ref in refs for x in packs[ref]]
             needed.append(Needed(point.manifest, digest_of(point.manifest) or b"", len(point.data)))
-            for location in point.held_by:
-                wanted[location].update((x.name, x) for x in needed)
+            for location, listed in listings.items():
+                if any(copy in listed for copy in _copies(point.manifest)):
+                    wanted[location].update((x.name, x) for x in needed)
         return {location: list(needed.values()) for location, needed in wanted.items()}
 
     def _closure(self, stores: Sequence[Store], ref: IndexRef) -> list[Needed]:

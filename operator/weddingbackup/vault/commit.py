@@ -17,7 +17,7 @@ from weddingbackup.vault.names import digest_of, verify
 from weddingbackup.vault.objects import get_object, put_object
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from weddingbackup.stores.api import Store
     from weddingbackup.vault.fanout import Fanout, Lane
@@ -41,19 +41,15 @@ class Commit:
         fanout: Fanout,
         holdings: Holdings,
         needed: Sequence[Needed],
-        *,
-        sent: Collection[str],
     ) -> None:
-        """Take what the manifest needs, packs first, and the names that this job has queued."""
+        """Take what the manifest needs, packs first."""
         self._fanout = fanout
-        self._gaps = {
-            lane: [
-                x
-                for x in needed
-                if x.name not in sent and not holdings.at(lane.store.location, x.digest, x.size)
-            ]
+        self._older = {
+            lane: {x for x in needed if holdings.at(lane.store.location, x.digest, x.size)}
             for lane in fanout.lanes
         }
+        self._needed = needed
+        self._known_gaps: dict[Lane, tuple[int, list[Needed]]] = {}
 
     def run(self, name: str, data: bytes, grace_seconds: float) -> None:
         """Commit the manifest, then wait up to the grace for the other locations.
@@ -89,32 +85,42 @@ class Commit:
 
     def _whole(self) -> list[Lane]:
         """Locations that have, or get by their queue, all that the manifest needs."""
-        return [lane for lane in self._fanout.live() if not self._gaps[lane]]
+        return [lane for lane in self._fanout.live() if not self._gaps(lane)]
+
+    def _gaps(self, lane: Lane) -> list[Needed]:
+        """Give what it lacks: neither there since before, nor sent, nor on its way."""
+        # Asked at every move of a location; what it has only grows, so its number tells the state.
+        state = len(lane.promised) + len(self._older[lane])
+        known = self._known_gaps.get(lane)
+        if known is None or known[0] != state:
+            older = self._older[lane]
+            gaps = [x for x in self._needed if x.name not in lane.promised and x not in older]
+            known = self._known_gaps[lane] = (state, gaps)
+        return known[1]
 
     def _heal_if_needed(self) -> None:
         while len(self._whole()) < self._fanout.quorum:
-            self._fanout.require(self._fanout.quorum)
-            lane = min(
-                (lane for lane in self._fanout.live() if self._gaps[lane]),
-                key=lambda lane: sum(x.size for x in self._gaps[lane]),
-            )
-            self._heal(lane)
+            self._fanout.require_quorum()
+            gaps = {lane: self._gaps(lane) for lane in self._fanout.live()}
+            lanes = [lane for lane in gaps if gaps[lane]]
+            if lanes:
+                self._heal(min(lanes, key=lambda lane: sum(x.size for x in gaps[lane])))
 
     def _heal(self, lane: Lane) -> None:
         others = [x.store for x in self._fanout.lanes if x is not lane]
-        for x in self._gaps[lane]:
+        for x in self._gaps(lane):
             try:
                 put_object(lane.store, x.name, get_object(others, x.name, verified), x.digest)
             except (StoreError, VaultDamageError) as error:
                 self._fanout.end(lane, LocationPhase.FAILED, f"older data is missing: {error}")
                 return
-        self._gaps[lane] = []
+            self._older[lane].add(x)
 
     def _conclude(self, name: str) -> None:
         for lane in self._fanout.lanes:
             if name in lane.confirmed:
                 self._fanout.end(lane, LocationPhase.COMMITTED)
-            elif gaps := self._gaps[lane]:
+            elif gaps := self._gaps(lane):
                 why = f"{len(gaps)} older objects are missing there; it is caught up by copying"
                 self._fanout.end(lane, LocationPhase.LAGGING, why)
             else:

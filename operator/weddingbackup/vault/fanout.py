@@ -3,7 +3,8 @@
 Each location has a queue and a few threads of its own. What everybody has is forgotten. When the
 memory for packs is full and a quorum has all that was sealed, the locations that hold it up are
 dropped from this job (Lagging: they are caught up later by copying), so a slow or stalled location
-never delays the quorum. With less than a quorum the writer waits for it.
+never delays the quorum. With less than a quorum the writer waits for it; and where locations fail, those
+that were dropped are taken in again, and what they missed is copied to them before the commit.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Lane:
     Attributes:
         complete: it holds, as far as known when the job starts, all that older points left.
         confirmed: names of objects that it took.
+        promised: those, and the names of objects on their way to it.
     """
 
     store: Store
@@ -55,6 +57,7 @@ class Lane:
     queue: deque[_Item] = field(default_factory=deque)
     flying: int = 0
     confirmed: set[str] = field(default_factory=set)
+    promised: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.result = LocationResult(self.store.location, LocationPhase.UPLOADING)
@@ -108,25 +111,30 @@ class Fanout:
                     name=f"put-{lane.store.location}-{number}",
                     daemon=True,  # a location that never answers must not keep the process alive
                 ).start()
-        self.require(self.quorum)
+        self.require_quorum()
 
     def live(self) -> list[Lane]:
         """Give the locations that still take part."""
         return [lane for lane in self.lanes if lane.live]
 
-    def require(self, count: int) -> None:
-        """Give up when fewer locations than this are left.
+    def require_quorum(self) -> None:
+        """Make sure that enough locations take part: take slow ones in again, or give up.
 
         Raises:
-            QuorumError: so it is.
+            QuorumError: too few are left.
         """
-        if len(self.live()) < count:
+        with self._change:
+            for lane in self.lanes:
+                if len(self.live()) < self.quorum and lane.result.phase is LocationPhase.LAGGING:
+                    lane.result.phase, lane.result.message = LocationPhase.UPLOADING, None
+                    lane.complete = False
+        if len(self.live()) < self.quorum:
             lost = "; ".join(
                 f"{lane.result.name}: {lane.result.message}" for lane in self.lanes if not lane.live
             )
             raise QuorumError(
                 f"{len(self.live())} of {len(self.lanes)} locations are left, "
-                f"the quorum is {count} ({lost})"
+                f"the quorum is {self.quorum} ({lost})"
             )
 
     def reserve(self) -> bytearray:
@@ -160,6 +168,7 @@ class Fanout:
             for lane in self.live() if lanes is None else lanes:
                 if lane.live:
                     item.waiting.add(lane)
+                    lane.promised.add(name)
                     lane.queue.append(item)
             if buffer is not None:
                 self._packs.append(item)
@@ -183,7 +192,7 @@ class Fanout:
             self._change.wait_for(lambda: done() or self._crash is not None, seconds)
 
     def end(self, lane: Lane, phase: LocationPhase, why: str | None = None) -> None:
-        """Note how a live location ended, and send it nothing more."""
+        """Note how a location ended, and send it nothing more."""
         with self._change:
             self._drop(lane, phase, why)
 
@@ -196,7 +205,7 @@ class Fanout:
     def _check(self) -> None:
         if self._crash:
             raise self._crash
-        self.require(self.quorum)
+        self.require_quorum()
 
     def _drop_laggards(self) -> bool:
         """Drop who holds the memory up, if a quorum has everything that was sealed."""
@@ -214,9 +223,10 @@ class Fanout:
         return True
 
     def _drop(self, lane: Lane, phase: LocationPhase, why: str | None) -> None:
-        if lane.live:
+        if lane.result.phase in {LocationPhase.UPLOADING, LocationPhase.LAGGING}:
             lane.result.phase, lane.result.message = phase, why
             lane.result.seconds = self._clock() - self._begun
+        lane.promised = set(lane.confirmed)
         for item in lane.queue:
             item.waiting.discard(lane)
         lane.queue.clear()
@@ -259,7 +269,7 @@ class Fanout:
     def _take(self, lane: Lane) -> _Item | None:
         with self._change:
             while True:
-                if self._closing or not lane.live:
+                if self._closing:
                     return None
                 if lane.queue and not (lane.queue[0].barrier and lane.flying):
                     lane.flying += 1
@@ -271,9 +281,10 @@ class Fanout:
             lane.flying -= 1
             if failure is not None:
                 self._drop(lane, LocationPhase.FAILED, failure)
-            elif lane in item.waiting:
+            else:
                 item.waiting.discard(lane)
                 lane.confirmed.add(item.name)
+                lane.promised.add(item.name)
                 lane.result.bytes += len(item.data)
                 self._progress.moved(lane.store.location, len(item.data))
                 self._release()

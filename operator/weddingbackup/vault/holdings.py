@@ -51,7 +51,7 @@ class Holdings:
 
     def at(self, location: str, digest: bytes, size: int) -> bool:
         """Whether this location holds it."""
-        return bool(self._held.get((digest, size), 0) & self._bits[location])
+        return bool(self._held.get((digest, size), 0) & self._bits.get(location, 0))
 
 
 def _digests(store: Store, prefix: str) -> list[tuple[bytes, int]]:

@@ -39,13 +39,10 @@ class Sealers:
         self._random = random
         self._fanout = fanout
         self._queue: Queue[_Chunk | None] = Queue(_WAITING)
-        self._open: list[dict[tuple[Kind, str], PackBuilder]] = [{} for _ in range(THREADS)]
+        self._open: list[dict[tuple[Kind, str], PackBuilder]] = []
         self._failure: BaseException | None = None
         self.packs: list[PackFacts] = []
-        for number, mine in enumerate(self._open):
-            threading.Thread(
-                target=self._work, args=(mine,), name=f"seal-{number}", daemon=True
-            ).start()
+        self._start()
 
     def submit(
         self, kind: Kind, class_name: str, chunk_id: bytes, data: bytes | memoryview
@@ -57,6 +54,8 @@ class Sealers:
         """
         if self._failure:
             raise self._failure
+        if self._queue.qsize() > _WAITING // 2 and len(self._open) < THREADS:
+            self._start()  # not sooner, so that little data does not end up in many small packs
         self._queue.put(_Chunk(kind, class_name, chunk_id, data))
 
     def flush(self) -> None:
@@ -78,6 +77,12 @@ class Sealers:
         self._failure = self._failure or RuntimeError("the sealers are closed")
         for _ in self._open:
             self._queue.put(None)
+
+    def _start(self) -> None:
+        mine: dict[tuple[Kind, str], PackBuilder] = {}
+        self._open.append(mine)
+        name = f"seal-{len(self._open)}"
+        threading.Thread(target=self._work, args=(mine,), name=name, daemon=True).start()
 
     def _work(self, mine: dict[tuple[Kind, str], PackBuilder]) -> None:
         while (chunk := self._queue.get()) is not None:

@@ -103,7 +103,7 @@ def backup(
         )
         body = Body(job.namespace, tuple(writer.written[name].sealed for name in names))
         name, data = encode_manifest(vault.keyring, plain, body, vault.random(SALT_SIZE))
-        commit = Commit(fanout, holdings, writer.needed(), sent=writer.sent)
+        commit = Commit(fanout, holdings, writer.needed())
         commit.run(name, data, limits.grace_seconds)
     finally:
         writer.close()
@@ -134,9 +134,7 @@ def _adopt(
     body = open_body(vault.keyring, point.manifest, point.data)
     fanout = Fanout(stores, plain.quorum, progress, failed=failed, incomplete=(), limits=limits)
     try:
-        Commit(fanout, holdings, needed, sent=()).run(
-            point.manifest, point.data, limits.grace_seconds
-        )
+        Commit(fanout, holdings, needed).run(point.manifest, point.data, limits.grace_seconds)
     finally:
         fanout.close()
     results = [

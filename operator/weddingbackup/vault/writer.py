@@ -122,7 +122,6 @@ class Writer:
         self._leftovers: list[PackFacts] | None = None
         self._needed: dict[str, Needed] = {}
         self.written: dict[str, Written] = {}
-        self.sent: set[str] = set()
 
     def close(self) -> None:
         """End the sealing threads."""
@@ -155,7 +154,6 @@ class Writer:
             walked.append((sink, result, SealedSource(root, top, facts, tuple(result.warnings))))
         self._sealers.flush()
         packs, self._sealers.packs = self._sealers.packs, []
-        self.sent.update(pack.name for pack in packs)
         fresh = {
             kind: self._write_indexes(
                 kind,
@@ -200,7 +198,6 @@ class Writer:
             ref = IndexRef(digest_of(name) or b"", len(data))
             # Behind a barrier: an index is not where its packs are not.
             self._fanout.send(name, data, ref.digest, barrier=True)
-            self.sent.add(name)
             self._need(ref, [(pack.name, pack.digest, pack.size) for pack in group])
             refs.append(ref)
         return refs

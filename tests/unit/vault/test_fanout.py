@@ -1,0 +1,315 @@
+"""Several locations at once: dead, dying, stalled, incomplete; the quorum; the order of writes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.vault.fakes import (
+    MemorySource,
+    MemoryStore,
+    World,
+    bring_back,
+    rng,
+    some_files,
+)
+from weddingbackup.stores.errors import DeniedError, TransientError
+from weddingbackup.vault.catalog import points
+from weddingbackup.vault.commit import closure
+from weddingbackup.vault.copy import copy_points
+from weddingbackup.vault.errors import QuorumError, RefusedError
+from weddingbackup.vault.limits import Limits
+from weddingbackup.vault.results import BackupResult
+
+
+EIGHT_PACKS = Limits(pack_bytes=48 * 1024, packs=8, streams=2, grace_seconds=0)
+
+
+def phases(result: BackupResult) -> dict[str, str]:
+    return {row.name: row.phase.value for row in result.locations}
+
+
+def many_packs() -> dict[bytes, bytes]:
+    draw = rng(5)
+    return {b"d%02d/f" % n: draw(30_000) for n in range(40)}
+
+
+def dead(_operation: str, name: str) -> None:
+    raise TransientError("no route to host", location="x", name=name)
+
+
+def denied_after(puts: int) -> Callable[[str, str], None]:
+    left = [puts]
+    lock = threading.Lock()
+
+    def fault(operation: str, name: str) -> None:
+        with lock:
+            left[0] -= operation == "put"
+            if left[0] < 0 and operation == "put":
+                raise DeniedError("the key was revoked", location="x", name=name)
+
+    return fault
+
+
+def test_a_dead_location_does_not_matter() -> None:
+    world = World.of("a", "b", "c")
+    world.stores[1].fault = dead
+    source = MemorySource(many_packs())
+    result = world.backup(source)
+    assert phases(result) == {"a": "Committed", "b": "Failed", "c": "Committed"}
+    assert result.locations[1].message == "no route to host"
+    assert not world.stores[1].objects
+    assert bring_back(world).files == source.data
+
+
+@pytest.mark.parametrize("puts", [0, 1, 9, 15, 30])
+def test_a_location_that_drops_out_half_way_does_not_matter(puts: int) -> None:
+    world = World.of("a", "b", "c")
+    world.stores[2].fault = denied_after(puts)
+    source = MemorySource(many_packs())
+    result = world.backup(source)
+    assert phases(result) == {"a": "Committed", "b": "Committed", "c": "Failed"}
+    assert result.locations[2].message == "the key was revoked"
+    assert points(world.stores)[0].held_by == ("a", "b")
+    assert bring_back(world).files == source.data
+
+
+@pytest.mark.parametrize("puts", [0, 9, 30, 42])
+def test_without_a_quorum_there_is_no_point(puts: int) -> None:
+    world = World.of("a", "b", "c")
+    world.stores[0].fault = dead
+    world.stores[2].fault = denied_after(puts)
+    with pytest.raises(QuorumError, match="1 of 3 locations are left, the quorum is 2"):
+        world.backup(MemorySource(many_packs()))
+    for store in world.stores:
+        store.fault = None
+    assert not [point for point in points(world.stores) if point.committed]
+    assert not [name for store in world.stores for name in store.objects if "snapshots" in name]
+
+
+def test_a_quorum_that_loses_a_location_at_the_commit_is_no_point_yet() -> None:
+    world = World.of("a", "b")
+
+    def no_manifest(operation: str, name: str) -> None:
+        if operation == "put" and name.startswith("snapshots/"):
+            raise DeniedError("full", location="b", name=name)
+
+    world.stores[1].fault = no_manifest
+    source = MemorySource(some_files())
+    with pytest.raises(QuorumError):
+        world.backup(source, "job")
+    (point,) = points(world.stores)
+    assert not point.committed
+    world.stores[1].fault = None
+    result = world.backup(source, "job")
+    assert result.adopted
+    assert result.manifest == point.manifest
+    assert points(world.stores)[0].committed
+
+
+class Stall:
+    """Puts wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def __call__(self, operation: str, _name: str) -> None:
+        if operation == "put":
+            assert self.go.wait(60)
+
+
+def test_a_stalled_location_does_not_hold_up_the_quorum() -> None:
+    """More data than fits in memory goes past it; it is dropped, and caught up by copying."""
+    world = World.of("a", "b", "c")
+    world.vault().init()
+    stall = Stall()
+    world.stores[1].fault = stall
+    world.limits = EIGHT_PACKS
+    source = MemorySource(many_packs())
+    try:
+        result = world.backup(source)
+        assert phases(result) == {"a": "Committed", "b": "Lagging", "c": "Committed"}
+        assert "caught up by copying" in (result.locations[1].message or "")
+        assert len(source.data) > 2 * EIGHT_PACKS.packs
+        assert not [n for n in world.stores[1].objects if n.startswith(("index/", "snapshots/"))]
+    finally:
+        stall.go.set()
+    assert bring_back(world).files == source.data
+    world.stores[1].fault = None
+    copied = copy_points([world.stores[0], world.stores[2]], world.stores[1], [result.manifest])
+    assert copied.objects
+    assert points(world.stores)[0].held_by == ("a", "b", "c")
+    world.stores[0].objects.clear()
+    world.stores[2].objects.clear()
+    assert bring_back(world).files == source.data
+
+
+def test_less_than_a_quorum_waits_instead_of_dropping() -> None:
+    world = World.of("a", "b")
+    world.vault().init()
+    stall = Stall()
+    world.stores[1].fault = stall
+    world.limits = Limits(pack_bytes=48 * 1024, packs=8, grace_seconds=30)
+    source = MemorySource(many_packs())
+    done: list[BackupResult] = []
+    thread = threading.Thread(target=lambda: done.append(world.backup(source)))
+    thread.start()
+    world.stores[0].after_put = lambda store, _name: (
+        stall.go.set() if sum(n.startswith("packs/") for n in store.objects) >= 4 else None
+    )
+    thread.join(60)
+    assert phases(done[0]) == {"a": "Committed", "b": "Committed"}
+
+
+def test_memory_for_packs_is_bounded() -> None:
+    """While one location stands still, no more packs than allowed are sealed."""
+    world = World.of("a", "b")
+    world.vault().init()
+    stall = Stall()
+    world.stores[1].fault = stall
+    world.limits = EIGHT_PACKS
+    source = MemorySource(many_packs())
+    thread = threading.Thread(target=lambda: world.backup(source))
+    thread.start()
+    arrived = threading.Event()
+    world.stores[0].after_put = lambda store, _name: (
+        arrived.set() if sum(n.startswith("packs/") for n in store.objects) >= 5 else None
+    )
+    assert arrived.wait(60)
+    assert sum(name.startswith("packs/") for name in world.stores[0].objects) <= 8
+    stall.go.set()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_a_manifest_is_never_where_something_of_it_is_missing() -> None:
+    world = World.of("a", "b", "c")
+    wrong: list[str] = []
+    lock = threading.Lock()
+
+    def look(store: MemoryStore, name: str) -> None:
+        with lock:
+            if name.startswith("index/"):
+                held = sum(n.startswith("packs/") for n in store.objects)
+                wrong.extend([] if held else [f"{name} before its packs at {store.location}"])
+            if not name.startswith("snapshots/"):
+                return
+            lonely = MemoryStore(store.location)
+            lonely.objects = dict(store.objects)
+            (point,) = [p for p in points([lonely]) if p.manifest == name]
+            refs = {ref for source in point.sources for ref in source.indexes}
+            wrong.extend(
+                f"{x.name} is missing at {store.location}"
+                for x in closure([lonely], refs)
+                if x.name not in lonely.objects
+            )
+            whole = sum(
+                all(x.name in other.objects for x in closure([lonely], refs))
+                for other in world.stores
+            )
+            if whole < world.quorum:
+                wrong.append(f"{name} while {whole} locations hold everything")
+
+    for store in world.stores:
+        store.after_put = look
+    source = MemorySource(many_packs())
+    world.backup(source)
+    source.write(b"d01/f", b"changed")
+    world.backup(source)
+    assert not wrong
+
+
+def test_a_location_that_lacks_older_data_gets_no_manifest() -> None:
+    world = World.of("a", "b", "c")
+    source = MemorySource(some_files())
+    world.backup(source)
+    lost = next(name for name in world.stores[2].objects if name.startswith("packs/"))
+    del world.stores[2].objects[lost]
+    source.write(b"d0/f0", b"changed")
+    result = world.backup(source)
+    assert phases(result) == {"a": "Committed", "b": "Committed", "c": "Lagging"}
+    assert "1 older objects are missing" in (result.locations[2].message or "")
+    assert result.manifest not in world.stores[2].objects
+
+
+def test_older_data_is_copied_where_the_quorum_needs_it() -> None:
+    """c was away for the first backup, a is away for the second: c has to become whole."""
+    world = World.of("a", "b", "c")
+    source = MemorySource(many_packs())
+    world.stores[2].fault = dead
+    world.backup(source)
+    world.stores[2].fault = None
+    world.stores[0].fault = dead
+    source.write(b"d01/f", b"changed")
+    result = world.backup(source)
+    assert phases(result) == {"a": "Failed", "b": "Committed", "c": "Committed"}
+    world.stores[0].fault = None
+    world.stores[0].objects.clear()
+    world.stores[1].objects.clear()
+    assert bring_back(world).files == source.data
+
+
+def test_a_second_run_of_a_job_adopts_its_point() -> None:
+    world = World.of("a", "b", "c")
+    source = MemorySource(some_files())
+    first = world.backup(source, "job")
+    world.stores[2].objects.clear()
+    source.write(b"late", b"comes with the next job")
+    second = world.backup(source, "job")
+    assert second.adopted
+    assert (second.manifest, second.sha256) == (first.manifest, first.sha256)
+    assert (second.sources[0].files, second.sources[0].bytes) == (
+        first.sources[0].files,
+        first.sources[0].bytes,
+    )
+    assert len(points(world.stores)) == 1
+    assert phases(second) == {"a": "Committed", "b": "Committed", "c": "Lagging"}
+
+
+def test_a_location_that_holds_other_bytes_under_a_name_gets_a_replacement() -> None:
+    world = World.of("a", "b")
+    world.vault().init()
+    key = next(name for name in world.stores[1].objects if name.startswith("keys/"))
+    world.stores[1].objects[key] = b"broken"
+    good = world.stores[0].objects[key]
+    source = MemorySource(some_files())
+    result = world.backup(source)
+    copy_points([world.stores[0]], world.stores[1], [result.manifest], damaged=[key])
+    assert world.stores[1].objects[key + ".r1"] == good
+
+
+def test_a_target_with_a_cut_pack_gets_a_replacement() -> None:
+    world = World.of("a", "b")
+    result = world.backup(MemorySource(some_files()))
+    target = world.stores[1]
+    name = next(name for name in target.objects if name.startswith("packs/"))
+    target.objects[name] = target.objects[name][:-1]
+    copy_points(world.stores, target, [result.manifest])
+    assert target.objects[name + ".r1"] == world.stores[0].objects[name]
+    again = copy_points(world.stores, target, [result.manifest])
+    assert again.objects == 0
+
+
+def test_copying_takes_what_verifies_and_refuses_the_rest() -> None:
+    world = World.of("a", "b", "c")
+    result = world.backup(MemorySource(some_files()))
+    name = next(name for name in world.stores[0].objects if name.startswith("packs/"))
+    world.stores[0].objects[name] = bytes(len(world.stores[0].objects[name]))
+    fresh = MemoryStore("d")
+    copy_points(world.stores, fresh, [result.manifest])
+    assert fresh.objects == world.stores[1].objects
+    strange = World.of("x", "y")
+    strange.kit = type(strange.kit).found(random=rng(77))
+    strange.backup(MemorySource(some_files()))
+    with pytest.raises(RefusedError, match="another vault"):
+        copy_points(world.stores, strange.stores[0], [result.manifest])
+    with pytest.raises(RefusedError, match="no recovery point"):
+        copy_points(world.stores, fresh, ["snapshots/2026/12/05/none-" + "0" * 64])
+
+
+def test_senseless_input_is_refused() -> None:
+    world = World.of("a", "b", quorum=3)
+    with pytest.raises(RefusedError, match="the quorum is 3, but there are 2 locations"):
+        world.backup(MemorySource({}))
