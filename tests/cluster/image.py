@@ -7,6 +7,7 @@ within. The result is a docker-archive, `wedding-backup-operator:dev`.
 
 import argparse
 import hashlib
+import json
 import platform
 import shutil
 import sys
@@ -45,8 +46,11 @@ def build() -> Path:
             "DEPENDENCIES_HASH": _fetch_dependencies(context / "dependencies"),
             "PACKAGE_HASH": _build_package(context / "package"),
         }
+        archive, mark = folder / "image.tar", folder / "image.made-of"
+        made_of = json.dumps([arguments, (_PROJECT / "Dockerfile").read_text()])
+        if archive.exists() and mark.exists() and mark.read_text() == made_of:
+            return archive
         _copy_pip(context / "pip")
-        archive = folder / "image.tar"
         whole = folder / "image.tar.new"
         whole.unlink(missing_ok=True)
         if kind.available():
@@ -54,6 +58,7 @@ def build() -> Path:
         else:
             _build_with_buildah(folder, context, arguments, whole)
         whole.rename(archive)  # whoever loads the older one keeps reading it
+        mark.write_text(made_of)
         return archive
 
 
@@ -116,6 +121,7 @@ def _build_with_buildah(
         context,
     )
     run(*buildah, "push", "--quiet", NAME, f"docker-archive:{archive}:{NAME}")
+    run(*buildah, "rmi", "--prune")  # the image that this one replaces
 
 
 def _debian_base(buildah: tuple[str | Path, ...], folder: Path) -> str:

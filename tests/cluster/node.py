@@ -4,7 +4,9 @@
 on disk (images, volumes) is still there, what lived in memory is not.
 """
 
+import contextlib
 import json
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -112,10 +114,15 @@ def start(
 def load_image(inside: Namespaces, archive: Path) -> None:
     """Import a docker-archive into a node's containerd, of its blobs only the new ones."""
     held = set(inside.run(*_CTR, "content", "ls", "--quiet").split())
-    with tempfile.TemporaryFile() as new:
-        archives.write_new_blobs(archive, held, new)
-        new.seek(0)
-        inside.run(*_CTR, "images", "import", "-", stdin=new)
+    command = inside.entering(*_CTR, "images", "import", "-")
+    with tempfile.TemporaryFile() as said:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said) as importer:
+            assert importer.stdin is not None
+            with contextlib.suppress(BrokenPipeError), importer.stdin as pipe:  # it says why
+                archives.write_new_blobs(archive, held, pipe)
+        if importer.returncode:
+            said.seek(0)
+            raise ClusterError(f"{archive} could not be imported: {said.read().decode()}")
 
 
 def _answers(inside: Namespaces) -> bool:

@@ -13,7 +13,6 @@ _PACKAGES = {
     "buildah": "buildah",
     "busybox-static": "/bin/busybox",
     "catatonit": "catatonit",
-    "conntrack": "conntrack",
     "containerd": "containerd",
     "containernetworking-plugins": "/usr/lib/cni/ptp",
     "iproute2": "ip",
