@@ -90,7 +90,8 @@ class DirectoryStore:
                 for file in files:
                     path = Path(directory, file)
                     name = _name(path.relative_to(self._root).parts)
-                    if name.startswith(prefix) and not file.startswith(_TEMPORARY):
+                    # Others' files, and temporary ones, have names that no object has.
+                    if name.startswith(prefix) and names.is_name(name):
                         yield _info(name, path)
 
     def head(self, name: str) -> ObjectInfo:

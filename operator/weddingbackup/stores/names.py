@@ -17,10 +17,14 @@ def check(name: str) -> str:
     Raises:
         ValueError: it is not.
     """
-    components = name.split("/")
-    if len(name) > _MAX_LENGTH or not all(map(_is_component, components)):
+    if not is_name(name):
         raise ValueError(f"{name!r} is no name for an object: use a-z, 0-9, '.', '_', '-' and '/'")
     return name
+
+
+def is_name(text: str) -> bool:
+    """Whether `check` would let it pass."""
+    return len(text) <= _MAX_LENGTH and all(map(_is_component, text.split("/")))
 
 
 def check_prefix(prefix: str) -> str:
