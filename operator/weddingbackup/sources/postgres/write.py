@@ -1,7 +1,7 @@
 """Writes the difference: rows leave, children first; rows come and change, parents first.
 
 Foreign keys and constraints stay on and have the last word. The users' triggers are off meanwhile:
-they did their work when the rows were first written (docs/decisions/0005).
+they did their work when the rows were first written (docs/decisions/0006).
 """
 
 from collections.abc import Sequence
