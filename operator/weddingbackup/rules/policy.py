@@ -75,22 +75,31 @@ def timetable(policy: WeddingBackupPolicy, now: datetime) -> schedule.Schedule:
 
 
 def due_slot(
-    policy: WeddingBackupPolicy, facts: Sequence[BackupJob], *, now: datetime
+    policy: WeddingBackupPolicy, jobs: Sequence[BackupJob], *, now: datetime
 ) -> datetime | None:
     """The slot to order a backup for; None where it is not time, or the last backup is not over.
 
-    A slot that comes while a backup runs is served when that one has ended, once, however many have
-    passed by then.
+    A slot that comes while a backup runs waits until that one has ended. Slots that have passed by then, or
+    that a backup on demand came after, are served by the newest one.
 
     Raises:
         ScheduleError: nobody can follow the schedule.
     """
-    if policy.spec.schedule.suspend or active(facts) is not None:
+    if policy.spec.schedule.suspend or active(jobs) is not None:
         return None
-    return schedule.due(timetable(policy, now), last=policy.status.last_scheduled_time, now=now)
+    served = [
+        _created(job)
+        for job in jobs
+        if job.status.phase not in {BackupPhase.FAILED, BackupPhase.CANCELLED}
+    ]
+    last = max(
+        [*served, *filter(None, [policy.status.last_scheduled_time])],
+        default=None,
+    )
+    return schedule.due(timetable(policy, now), last=last, now=now)
 
 
-def due_trigger(policy: WeddingBackupPolicy, facts: Sequence[BackupJob], key: str) -> str | None:
+def due_trigger(policy: WeddingBackupPolicy, jobs: Sequence[BackupJob], key: str) -> str | None:
     """The text of a manual trigger that no backup was ordered for yet.
 
     The order is remembered by the newest BackupJob that a trigger made, and only then by status: the
@@ -99,7 +108,7 @@ def due_trigger(policy: WeddingBackupPolicy, facts: Sequence[BackupJob], key: st
     if policy.spec.trigger is None:
         return None
     triggered = [
-        job for job in facts if key in job.metadata.annotations and job.spec.reason is Reason.MANUAL
+        job for job in jobs if key in job.metadata.annotations and job.spec.reason is Reason.MANUAL
     ]
     served = (
         max(triggered, key=_created).metadata.annotations[key]
@@ -127,7 +136,9 @@ def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Statu
         problems.append(Problem("BadSchedule", str(error)))
         upcoming, period = None, _DEFAULT_EVERY
     phase, state, problem = _condition(policy, problems, where, facts.locations)
-    status = _roll_up(policy, facts.backups)
+    # Backups into a vault that was erased since, under the same policy name, count for nothing.
+    mine = [job for job in facts.backups if _vault_of(job) in {None, facts.vault[0]}]
+    status = _roll_up(policy, mine)
     verdicts = [
         *summary(state, problem.reason, problem.message),
         Verdict(
@@ -246,6 +257,10 @@ def _held(status: Status, facts: Facts) -> list[protection.Copy] | None:
         # What lies at a location that is registered no longer cannot be reached, so it counts no longer.
         if (location := facts.locations.get(name)) is not None
     ]
+
+
+def _vault_of(job: BackupJob) -> str | None:
+    return job.status.vault.id if job.status.vault else None
 
 
 def _placed(location: BackupLocation) -> PlacedLocation:
