@@ -73,7 +73,20 @@ def up(name: str, nodes: int) -> KindCluster:
         *("--kubeconfig", _kubeconfig(name), "--wait", "120s"),
         stdin=json.dumps(configuration),
     )
-    return KindCluster(name)
+    cluster = KindCluster(name)
+    _share_volumes(cluster)
+    return cluster
+
+
+def _share_volumes(cluster: KindCluster) -> None:
+    """Let claims be ReadWriteMany, as natively; on several nodes each still has its own folder."""
+    storage = ("--namespace", "local-path-storage")
+    shared = json.dumps({"sharedFileSystemPath": "/var/local-path-provisioner"})
+    patch = json.dumps({"data": {"config.json": shared}})
+    cluster.kubectl(*storage, "patch", "configmap", "local-path-config", "--patch", patch)
+    deployment = "deployment/local-path-provisioner"
+    cluster.kubectl(*storage, "rollout", "restart", deployment)
+    cluster.kubectl(*storage, "rollout", "status", deployment, "--timeout=120s")
 
 
 def down(name: str) -> None:

@@ -70,6 +70,7 @@ class State:
     network: str
     control_plane: Process
     nodes: dict[int, Process] = field(default_factory=dict)
+    complete: bool = False  # brought up to the end
 
     @property
     def addresses(self) -> Addresses:
@@ -91,7 +92,8 @@ class State:
         except FileNotFoundError:
             return None
         nodes = {int(number): Process(**process) for number, process in state["nodes"].items()}
-        return cls(state["network"], Process(**state["control_plane"]), nodes)
+        control_plane = Process(**state["control_plane"])
+        return cls(state["network"], control_plane, nodes, state["complete"])
 
 
 def kubeconfig(server: str, authority: Path, user: Pair) -> str:

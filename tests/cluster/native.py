@@ -12,7 +12,7 @@ from tests.cluster.interface import Cluster
 from tests.cluster.layout import CLUSTERS, Layout, State
 from tests.cluster.packages import ensure_packages
 from tests.cluster.privileges import done_by_root
-from tests.cluster.processes import ClusterError, Namespaces, run, wait_until
+from tests.cluster.processes import ClusterError, Namespaces, Process, run, wait_until
 from tests.tools import binary, locked
 
 _COMMAND = "tests.cluster"
@@ -38,11 +38,20 @@ class NativeCluster(Cluster):
         return state
 
     @property
-    def healthy(self) -> bool:
-        return (
-            self._state.control_plane.alive
-            and self.kubectl("get", "--raw=/readyz", check=False) == "ok"
-        )
+    def answers(self) -> bool:
+        """Whether the API server says that it is ready."""
+        question = ("get", "--raw=/readyz", "--request-timeout=5s")
+        return self.alive and self.kubectl(*question, check=False) == "ok"
+
+    @property
+    def alive(self) -> bool:
+        """Whether its processes have not been ended, however slow they may be now."""
+        return self._state.control_plane.alive
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was brought up to the end."""
+        return self._state.complete
 
     @property
     def size(self) -> int:
@@ -60,16 +69,22 @@ class NativeCluster(Cluster):
     def power_cut(self, node: str) -> None:
         if done_by_root(_COMMAND, "power-cut", node, "--name", self.name):
             return
-        process = self._state.nodes[_number(node)]
-        process.kill()
+        self._power(_number(node)).kill()
         cgroups.remove(f"{self._layout.cgroup}/{node}")
 
     def power_on(self, node: str) -> None:
         if done_by_root(_COMMAND, "power-on", node, "--name", self.name):
             return
         number = _number(node)
-        if not self._state.nodes[number].alive:
+        if not self._power(number).alive:
             self.start_node(number)
+
+    def _power(self, number: int) -> Process:
+        """A node's first process."""
+        nodes = self._state.nodes
+        if number not in nodes:
+            raise ClusterError(f"{self.name} has {len(nodes)} nodes, and no node-{number}")
+        return nodes[number]
 
     def start_node(self, number: int) -> None:
         state = self._state
@@ -77,8 +92,8 @@ class NativeCluster(Cluster):
         state.nodes[number] = inside.first
         state.save(self._layout.state)
 
-    def wait_ready(self, names: list[str]) -> None:
-        """Wait until the nodes take pods and new pods find what every one needs."""
+    def finish(self, names: list[str]) -> None:
+        """Wait until the nodes take pods and new pods find what every one needs; then say so."""
 
         def ready() -> bool:
             # One question for all: kubectl takes a good part of a second each time.
@@ -92,6 +107,9 @@ class NativeCluster(Cluster):
             return names_ready(items) >= {*names, "default"}
 
         wait_until(ready, f"the nodes to be ready; see {self._layout.logs}", seconds=60)
+        state = self._state
+        state.complete = True
+        state.save(self._layout.state)
 
 
 def names_ready(items: list[dict[str, Any]]) -> set[str]:
@@ -105,12 +123,13 @@ def names_ready(items: list[dict[str, Any]]) -> set[str]:
 
 
 def running(name: str) -> NativeCluster | None:
-    """The cluster, if its control plane answers."""
-    layout = Layout(name)
-    if not layout.state.exists():
-        return None
-    cluster = NativeCluster(layout)
-    return cluster if cluster.healthy else None
+    """The cluster, if it was brought up to the end and its API server answers."""
+    cluster = _found(Layout(name))
+    return cluster if cluster and cluster.complete and cluster.answers else None
+
+
+def _found(layout: Layout) -> NativeCluster | None:
+    return NativeCluster(layout) if layout.state.exists() else None
 
 
 def up(name: str, nodes: int) -> NativeCluster:
@@ -127,9 +146,22 @@ def up(name: str, nodes: int) -> NativeCluster:
         if done_by_root(_COMMAND, "up", "--name", name, "--nodes", str(nodes)):
             return NativeCluster(layout)
         with locked(layout.lock):
-            cluster = running(name) or _start(layout, nodes)
+            cluster = _recovered(layout) or _start(layout, nodes)
     if cluster.size != nodes:
         raise ClusterError(f"{name} runs with {cluster.size} nodes: take it down first")
+    return cluster
+
+
+def _recovered(layout: Layout) -> NativeCluster | None:
+    """A cluster that somebody else has just brought up, or that was too busy to answer."""
+    cluster = _found(layout)
+    if cluster is None or not cluster.complete or not cluster.alive:
+        return None
+    wait_until(
+        lambda: cluster.answers,
+        f"{layout.name} to answer; see {layout.logs}, or take it down and up again",
+        seconds=60,
+    )
     return cluster
 
 
@@ -150,9 +182,9 @@ def _start(layout: Layout, nodes: int) -> NativeCluster:
     _down(layout)  # what is left of a cluster that broke
     for folder in (layout.logs, layout.volumes):
         folder.mkdir(parents=True)
-    inside = Namespaces.create(layout.logs / "namespaces.log")
     with locked(Layout.networks_lock()):
         addresses = choose(network.routed_networks())
+        inside = Namespaces.create(layout.logs / "namespaces.log")
         state = State(str(addresses.network), inside.first)
         state.save(layout.state)  # from here on `down` finds everything, whatever fails
         network.connect_host(addresses, inside)
@@ -162,14 +194,14 @@ def _start(layout: Layout, nodes: int) -> NativeCluster:
     numbers = range(1, nodes + 1)
     for number in numbers:
         node.prepare(layout, addresses, control_plane, number)
-    wait_until(lambda: cluster.healthy, f"the API server; see {layout.logs}", seconds=60)
+    wait_until(lambda: cluster.answers, f"the API server; see {layout.logs}", seconds=60)
     control_plane.start_controllers(inside)
     for number in numbers:
         cluster.start_node(number)
     cluster.kubectl(
         "apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": STORAGE})
     )
-    cluster.wait_ready([node.node_name(number) for number in numbers])
+    cluster.finish([node.node_name(number) for number in numbers])
     return cluster
 
 
@@ -185,4 +217,7 @@ def _down(layout: Layout) -> None:
 
 
 def _number(name: str) -> int:
-    return int(name.removeprefix("node-"))
+    number = name.removeprefix("node-")
+    if not number.isdigit():
+        raise ClusterError(f"nodes are called node-1, node-2 and so on, not {name}")
+    return int(number)
