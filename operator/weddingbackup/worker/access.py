@@ -4,7 +4,8 @@ Nothing else in this room touches a secret, so that another way to get at keys a
 this file alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -13,8 +14,10 @@ from weddingbackup.resources.tasks import LocationAccess, VaultRef
 from weddingbackup.stores import open_keeper, open_store
 from weddingbackup.stores.api import Keeper, ObjectInfo, Store
 from weddingbackup.stores.errors import DeniedError, StoreError
+from weddingbackup.stores.retry import Retry
 from weddingbackup.vault.errors import VaultError
 from weddingbackup.vault.kit import Kit
+from weddingbackup.vault.names import FORMAT
 from weddingbackup.worker.environment import Environment, read_file
 from weddingbackup.worker.errors import RefusedError
 
@@ -38,21 +41,44 @@ def kit(environment: Environment, vault: VaultRef) -> Kit:
 
 
 def stores(
-    environment: Environment, locations: Sequence[LocationAccess], vault: VaultRef
+    environment: Environment,
+    locations: Sequence[LocationAccess],
+    vault: VaultRef,
+    *,
+    retry: Retry | None = None,
 ) -> list[Store]:
-    """The vault at each of the locations, in their order.
+    """The vault at each of the locations, in their order; see `open_all`."""
 
-    A location that cannot even be opened (credentials missing or malformed) is there too, and fails
-    whatever it is asked: one bad Secret must not hold up the others.
+    def opener(location: LocationAccess) -> Callable[[], Store]:
+        def opened() -> Store:
+            directory = environment.location_directory(location.name)
+            credentials = _credentials(directory, location.name)
+            return open_store(location, credentials, prefix=vault.prefix, retry=retry)
+
+        return opened
+
+    return open_all({location.name: opener(location) for location in locations})
+
+
+def open_all(openers: Mapping[str, Callable[[], Store]]) -> list[Store]:
+    """Open stores by their locations' names, and ask each for an answer.
+
+    One that cannot be opened (bad credentials), or does not answer, is there too, and fails at once
+    whatever it is asked: so it is told of, and holds up nobody by being waited for again and again.
     """
-    opened: list[Store] = []
-    for location in locations:
+
+    def opened(location: str) -> Store:
         try:
-            credentials = _credentials(environment.location_directory(location.name), location.name)
-            opened.append(open_store(location, credentials, prefix=vault.prefix))
+            store = openers[location]()
+            next(iter(store.list(FORMAT)), None)
         except StoreError as error:
-            opened.append(_Unusable(location.name, error))
-    return opened
+            return _Unusable(location, error)
+        return store
+
+    if not openers:
+        return []
+    with ThreadPoolExecutor(len(openers), thread_name_prefix="open") as pool:
+        return list(pool.map(opened, openers))
 
 
 def keeper(environment: Environment, location: LocationAccess, vault: VaultRef) -> Keeper:
@@ -80,7 +106,7 @@ def _credentials(directory: Path, location: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Unusable:
-    """A location that could not be opened."""
+    """A location that could not be opened, or did not answer when it was."""
 
     location: str
     error: StoreError

@@ -1,12 +1,16 @@
 """Backs up a policy's sources into its vault: the task says which, the engine does it."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 from weddingbackup.log import redact
 from weddingbackup.resources.reports import BackupReport, LocationReport, SourceReport
 from weddingbackup.resources.tasks import BackupTask, SourceTask
+from weddingbackup.sources.errors import SourceError, SourceUnavailableError
 from weddingbackup.sources.volume import VolumeSource
 from weddingbackup.vault import write
 from weddingbackup.vault.entries import Source
@@ -43,8 +47,12 @@ def backup(task: BackupTask, environment: Environment, progress: Progress) -> Ba
             write.SourceInput(source.name, source.data_class, _open(source, opened))
             for source in task.sources
         ]
+        estimate = Thread(target=_estimate, args=(sources, progress), name="estimate", daemon=True)
+        estimate.start()
         result = write.backup(vault, job, sources, quorum=task.quorum, progress=progress)
-        rows = {source.name: _rows(source, adopted=result.adopted) for source in sources}
+        # An adopted point holds what an earlier attempt read: this one's facts are not its own.
+        facts = {} if result.adopted else {s.name: s.source.facts() for s in sources}
+        estimate.join()
     return BackupReport(
         manifest=result.manifest,
         sha256=result.sha256,
@@ -52,7 +60,7 @@ def backup(task: BackupTask, environment: Environment, progress: Progress) -> Ba
         finished_at=datetime.now(UTC),
         point_time=result.point_time,
         locations=[_location_report(location) for location in result.locations],
-        sources=[_source_report(source, rows[source.name]) for source in result.sources],
+        sources=[_source_report(source, facts.get(source.name, {})) for source in result.sources],
     )
 
 
@@ -70,10 +78,13 @@ def _open(task: SourceTask, opened: ExitStack) -> Source:
     raise RefusedError("BadTask", f"source {task.name} has neither a volume nor a database")
 
 
-def _rows(source: write.SourceInput, *, adopted: bool) -> int | None:
-    """Rows of a database source. An adopted point holds what an earlier attempt read: not known."""
-    rows: int | None = None if adopted else source.source.facts().get("rows")
-    return rows
+def _estimate(sources: Sequence[write.SourceInput], progress: Progress) -> None:
+    """Find out how much there is, beside the backup itself: a large volume takes a while to walk."""
+    try:
+        sizes = [source.source.estimate() for source in sources]
+    except (OSError, SourceError, SourceUnavailableError):
+        return  # whoever reads the source says so, and better
+    progress.bytes_total = sum(size or 0 for size in sizes)
 
 
 def _location_report(result: LocationResult) -> LocationReport:
@@ -86,13 +97,13 @@ def _location_report(result: LocationResult) -> LocationReport:
     )
 
 
-def _source_report(result: SourceResult, rows: int | None) -> SourceReport:
+def _source_report(result: SourceResult, facts: Mapping[str, Any]) -> SourceReport:
     return SourceReport(
         name=result.name,
         data_class=result.data_class,
         files=result.files,
-        rows=rows,
+        rows=facts.get("rows"),
         bytes=result.bytes,
         new_bytes=result.new_bytes,
-        warnings=result.warnings,
+        warnings=list(dict.fromkeys([*result.warnings, *facts.get("warnings", ())])),
     )

@@ -9,13 +9,18 @@ from weddingbackup.resources.common import Privilege
 from weddingbackup.resources.reports import DamagedObject, ErrorReport, RestoreReport
 from weddingbackup.resources.tasks import PostgresTarget, RestoreTask
 from weddingbackup.sources.volume import VolumeTarget
+from weddingbackup.stores.retry import Retry
 from weddingbackup.vault import read
+from weddingbackup.vault.opened import resolve
 from weddingbackup.vault.progress import Progress
 from weddingbackup.vault.results import RestoreResult
 from weddingbackup.vault.vault import Vault
 from weddingbackup.worker import access
 from weddingbackup.worker.environment import Environment, read_file
 from weddingbackup.worker.errors import RefusedError
+
+# Where another location can be asked instead, that is better than waiting for this one.
+_IMPATIENT = Retry(deadline_seconds=2)
 
 
 def restore(task: RestoreTask, environment: Environment, progress: Progress) -> RestoreReport:
@@ -28,7 +33,10 @@ def restore(task: RestoreTask, environment: Environment, progress: Progress) -> 
     """
     begun = time.monotonic()
     kit = access.kit(environment, task.vault)
-    vault = Vault.open(kit, access.stores(environment, task.locations, task.vault))
+    stores = access.stores(
+        environment, task.locations, task.vault, retry=_IMPATIENT if task.locations[1:] else None
+    )
+    vault = Vault.open(kit, stores)
     rows: int | None = None
     warnings: list[str] = []
     if task.target.volume is not None:
@@ -84,8 +92,10 @@ def report(
 def _bring(
     vault: Vault, task: RestoreTask, directory: Path, progress: Progress, *, privileged: bool
 ) -> RestoreResult:
+    point = resolve(vault, task.point)
+    progress.bytes_total = sum(s.bytes for s in point.sources if s.name == task.source)
     with VolumeTarget(directory, privileged=privileged) as target:
-        return read.restore(vault, task.point, task.source, target, progress=progress)
+        return read.restore(vault, point, task.source, target, progress=progress)
 
 
 def _uri(source: str, target: PostgresTarget) -> str:

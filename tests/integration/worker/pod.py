@@ -254,5 +254,3 @@ class Pod:
 
     def _path(self, path: str) -> Path:
         return self.root / path.removeprefix("/")
-
-

@@ -150,5 +150,5 @@ def test_the_same_job_run_again_adopts_its_point(
     first, second = worker.run("backup", task), worker.run("backup", task)
     assert (first.code, second.code) == (0, 0)
     assert second.point == first.point
-    assert sum(second.sent.values()) == 0
+    assert max(second.sent.values()) < 1024  # the manifest alone is offered again
     assert len(worker.objects("london", "snapshots/")) == 1

@@ -41,18 +41,18 @@ def everything(directory: Path) -> Path:
 def facts(directory: Path) -> dict[str, Any]:
     """All that a restore has to keep, by path."""
     return {
-        os.fsdecode(os.path.relpath(path, directory)): _facts(path)
+        str(Path(folder, name).relative_to(directory)): _facts(Path(folder, name))
         for folder, folders, files in os.walk(directory)
-        for path in (os.path.join(folder, name) for name in [*folders, *files])
+        for name in (*folders, *files)
     }
 
 
-def _facts(path: str) -> tuple[Any, ...]:
-    status = os.lstat(path)
-    content: bytes | str = b""
-    if stat.S_ISLNK(status.st_mode):
-        content = os.readlink(path)
-    elif stat.S_ISREG(status.st_mode):
-        content = Path(path).read_bytes()
+def _facts(path: Path) -> tuple[Any, ...]:
+    status = path.lstat()
+    content: bytes = b""
+    if path.is_symlink():
+        content = os.fsencode(path.readlink())
+    elif path.is_file():
+        content = path.read_bytes()
     links = status.st_nlink if stat.S_ISREG(status.st_mode) else 0
     return status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, links, content

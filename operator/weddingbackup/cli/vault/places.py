@@ -6,7 +6,7 @@ Locations are directories, or entries of a YAML file (see docs/disaster-recovery
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from weddingbackup.stores import DirectoryStore, open_store
 from weddingbackup.stores.api import Store
 from weddingbackup.vault.kit import Kit
 from weddingbackup.vault.vault import Vault
+from weddingbackup.worker.access import open_all
 
 
 class _Directory(BaseModel, extra="forbid"):
@@ -78,7 +79,7 @@ class Places:
 
     def stores(self, kit: Kit) -> list[Store]:
         """The vault at each location."""
-        return [location.open(kit.prefix) for location in self.locations]
+        return open_all({p.location: partial(p.open, kit.prefix) for p in self.locations})
 
     def open(self) -> Vault:
         """Open the vault."""

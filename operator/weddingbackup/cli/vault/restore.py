@@ -81,6 +81,7 @@ def _bring(
     vault: Vault, point: Point, source: str, directory: Path, include: Sequence[bytes]
 ) -> None:
     progress = Progress()
+    progress.bytes_total = sum(found.bytes for found in point.sources if found.name == source)
     try:
         with (
             text.shown(progress),
