@@ -1,0 +1,54 @@
+from datetime import timedelta
+
+from tests.unit.rules.facts import NOON, location
+from weddingbackup.resources.backup_job import LocationStatus
+from weddingbackup.resources.common import LocationPhase
+from weddingbackup.resources.reports import CopyReport, ErrorReport
+from weddingbackup.rules.replication import PAUSE, catch_up
+from weddingbackup.rules.workload import Problem, Workload
+
+ROW = LocationStatus(name="a", phase=LocationPhase.LAGGING, bytes=3, message="was slow")
+UP, DOWN = location("a"), location("a", "Unavailable")
+
+
+def test_a_healthy_location_gets_its_copy() -> None:
+    decision = catch_up(ROW, UP, None, now=NOON)
+    assert (decision.create, decision.delete) == (True, False)
+    assert decision.row.phase is LocationPhase.LAGGING
+
+
+def test_a_location_that_is_down_is_waited_for_without_a_job() -> None:
+    for workload, delete in ((None, False), (Workload(), True)):
+        decision = catch_up(ROW, DOWN, workload, now=NOON)
+        assert (decision.create, decision.delete) == (False, delete)
+        assert "Unavailable" in (decision.row.message or "")
+
+
+def test_a_copy_that_is_done_commits_the_row_wherever_its_location_is_now() -> None:
+    done = Workload(
+        finished=True, succeeded=True, message=CopyReport(target="a", bytes=4, seconds=2).to_json()
+    )
+    for there in (UP, DOWN, None):
+        row = catch_up(ROW, there, done, now=NOON).row
+        assert (row.phase, row.bytes, row.message) == (LocationPhase.COMMITTED, 7, None)
+
+
+def test_a_copy_that_failed_is_tried_again_after_a_pause() -> None:
+    said = CopyReport(target="a", error=ErrorReport(code="X", message="no room")).to_json()
+    failed = Workload(finished=True, finished_at=NOON, message=said)
+    early = catch_up(ROW, UP, failed, now=NOON)
+    late = catch_up(ROW, UP, failed, now=NOON + PAUSE)
+    assert (early.delete, early.row.message) == (False, "no room")
+    assert late.delete
+    assert not late.create
+
+
+def test_what_holds_a_copy_up_is_said() -> None:
+    stuck = Workload(problem=Problem("Unschedulable", "no node"))
+    assert catch_up(ROW, UP, stuck, now=NOON + timedelta(1)).row.message == "no node"
+
+
+def test_a_location_that_is_gone_is_given_up() -> None:
+    row = catch_up(ROW, None, None, now=NOON).row
+    assert row.phase is LocationPhase.FAILED
+    assert "no longer" in (row.message or "")
