@@ -1,0 +1,85 @@
+"""The data that the benchmarks protect: the same bytes on every machine, from a seed."""
+
+import filecmp
+import os
+import random
+from pathlib import Path
+
+MIB = 1024 * 1024
+_OLD = 1_700_000_000  # seconds since the epoch: no file was changed just now
+_ALPHABET = "etaoinshrdlucmfwypvbgk"
+
+
+class _Bytes:
+    """A stream of bytes that do not compress, and one of text that does, about three to one."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        words = [
+            "".join(self._random.choices(_ALPHABET, k=self._random.randint(2, 10)))
+            for _ in range(5000)
+        ]
+        self._phrases = [
+            " ".join(self._random.choices(words, k=3)).encode() for _ in range(100_000)
+        ]
+
+    def photo(self, size: int) -> bytes:
+        return self._random.randbytes(size)
+
+    def text(self, size: int) -> bytes:
+        text = bytearray()
+        while len(text) < size:
+            text += b" ".join(self._random.choices(self._phrases, k=1 + size // 24)) + b".\n"
+        return bytes(text[:size])
+
+
+def large_files(top: Path, *, mebibytes: int, seed: int = 1) -> None:
+    """Three quarters like photographs of 8 MiB, one quarter text in files of 4 MiB."""
+    source = _Bytes(seed)
+    top.mkdir()
+    for number in range(mebibytes * 3 // 4 // 8):
+        _write(top / f"photo-{number:03}.jpg", source.photo(8 * MIB))
+    for number in range(mebibytes // 4 // 4):
+        _write(top / f"text-{number:03}.txt", source.text(4 * MIB))
+
+
+def small_files(top: Path, *, count: int, seed: int = 2) -> None:
+    """Files of 0.2 to 8 kB, a thousand a directory, every fourth text."""
+    source = _Bytes(seed)
+    sizes = random.Random(seed)
+    top.mkdir()
+    for number in range(count):
+        directory = top / f"{number // 1000:03}"
+        directory.mkdir(exist_ok=True)
+        size = sizes.randint(200, 8000)
+        text = number % 4 == 3
+        path = directory / f"{number % 1000:03}.{'txt' if text else 'bin'}"
+        _write(path, source.text(size) if text else source.photo(size))
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    os.utime(path, (_OLD, _OLD))
+
+
+def total(top: Path) -> int:
+    """Give the bytes of all files."""
+    return sum(path.stat().st_size for path in top.rglob("*") if path.is_file())
+
+
+def differences(before: Path, after: Path) -> list[str]:
+    """Say what a restored tree lacks: names, bytes, modes and times of files are compared."""
+    wanted = {path.relative_to(before) for path in before.rglob("*")}
+    found = {path.relative_to(after) for path in after.rglob("*")}
+    problems = [f"{path}: only in one of them" for path in sorted(wanted ^ found)]
+    for path in sorted(wanted & found):
+        one, other = (before / path).stat(), (after / path).stat()
+        if one.st_mode != other.st_mode:
+            problems.append(f"{path}: mode")
+        elif (before / path).is_file():
+            if one.st_mtime_ns != other.st_mtime_ns:
+                problems.append(f"{path}: time")
+            elif not filecmp.cmp(before / path, after / path, shallow=False):
+                problems.append(f"{path}: bytes")
+    filecmp.clear_cache()
+    return problems
