@@ -5,14 +5,11 @@ is stopped first.
 """
 
 import asyncio
-import os
 
-import structlog
-
-from weddingbackup import log
 from weddingbackup.kube.client import (
     DEPLOYMENTS,
     OUR_KINDS,
+    PODS,
     Cluster,
     ConflictError,
     Object,
@@ -26,17 +23,22 @@ _STOP_SECONDS = 120.0
 
 
 async def stop(cluster: Cluster, namespace: str, deployment: str) -> None:
-    """Scale the operator down to nothing, and wait until it is gone.
+    """Scale the operator down to nothing, and wait until its last pod is gone.
+
+    A pod that is still ending counts: until its last moment it would put finalizers back.
 
     Raises:
         TimeoutError: it does not stop.
     """
+    found = await cluster.get(DEPLOYMENTS, deployment, namespace)
+    if found is None:
+        return
     nothing = {"spec": {"replicas": 0}}
     await cluster.patch(DEPLOYMENTS, deployment, namespace, nothing, subresource="scale")
+    labels = found["spec"]["selector"]["matchLabels"]
     async with asyncio.timeout(_STOP_SECONDS):
         while True:
-            found = await cluster.get(DEPLOYMENTS, deployment, namespace)
-            if found is None or not (found.get("status") or {}).get("replicas"):
+            if not await cluster.list(PODS, namespace, labels=labels):
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -68,14 +70,9 @@ async def _release(cluster: Cluster, resource: Resource, body: Object) -> None:
     await cluster.patch(resource, metadata["name"], metadata.get("namespace"), patch)
 
 
-async def _run(namespace: str, deployment: str) -> None:
-    async with connect() as cluster:
-        await stop(cluster, namespace, deployment)
-        released = await release(cluster)
-        structlog.get_logger().info("finalizers released", objects=released)
-
-
-def run() -> None:
-    """`weddingbackup release-finalizers`; needs WEDDINGBACKUP_NAMESPACE and WEDDINGBACKUP_DEPLOYMENT."""
-    log.configure()
-    asyncio.run(_run(os.environ["WEDDINGBACKUP_NAMESPACE"], os.environ["WEDDINGBACKUP_DEPLOYMENT"]))
+async def run(kubeconfig: str | None, namespace: str | None, deployment: str | None) -> int:
+    """Stop the operator where its Deployment is named, and let go of all objects; how many there were."""
+    async with connect(kubeconfig) as cluster:
+        if namespace and deployment:
+            await stop(cluster, namespace, deployment)
+        return await release(cluster)
