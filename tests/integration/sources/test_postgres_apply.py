@@ -160,16 +160,17 @@ def test_awkward_values_and_names_come_back_as_they_were(
 ) -> None:
     database.run(AWKWARD)
     table = {"schema": "we ird", "name": 'T.able "x" y', "match": {"wed ding": "a'b"}}
-    directory = backup(database.uri, tables(table), tmp_path)
+    settings = "-c datestyle=german -c intervalstyle=iso_8601 -c timezone=Asia/Tokyo"
+    settings += " -c extra_float_digits=-3 -c bytea_output=escape"
+    uri = f"{database.uri}?options={quote(settings)}"
+    directory = backup(uri, tables(table), tmp_path)
     before = database.content()
     database.run('DELETE FROM "we ird"."T.able ""x"" y" WHERE t IS NULL OR t = \'\'')
     database.run(
         'UPDATE "we ird"."T.able ""x"" y" SET n = 0, f = 0, j = \'{}\', t = t || \'!\','
         " iv = '0', a = NULL, c = 'y' WHERE n = 'NaN'"
     )
-    settings = "-c datestyle=german -c intervalstyle=iso_8601 -c timezone=Asia/Tokyo"
-    settings += " -c extra_float_digits=-3 -c bytea_output=escape"
-    applied = apply(directory, f"{database.uri}?options={quote(settings)}")
+    applied = apply(directory, uri)
     assert database.content() == before
     assert applied.tables['we ird.T.able "x" y'] == TableChanges(2, 1, 0, 0)
 

@@ -178,7 +178,7 @@ def recovered(scratch: tuple[str, Connection], before: list[Change], since: list
         assert content(database) == expected
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     before=changes_of(OURS, "a"),
     since=changes_of(OURS, "a"),
@@ -204,7 +204,7 @@ def test_recovery_never_fails_where_weddings_keep_apart(
     )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(before=changes_of(OURS, "ab"), since=changes_of(OURS, "ab"))
 def test_recovery_is_exact_or_refused_where_weddings_meet(
     scratch: tuple[str, Connection], before: list[Change], since: list[Change]
