@@ -1,0 +1,150 @@
+from datetime import datetime, timedelta
+from typing import Any
+
+from tests.unit.rules.facts import NOON, backup, location, policy
+from weddingbackup.resources.backup_job import BackupJob
+from weddingbackup.resources.base import ConditionStatus
+from weddingbackup.resources.wedding_backup_policy import Phase, Status
+from weddingbackup.rules import policy as rules
+from weddingbackup.rules.conditions import find
+from weddingbackup.rules.policy import Facts
+from weddingbackup.rules.workload import Problem
+
+KEY = "backup.wedsync.io/manual-trigger"
+PROBED = [{"type": "Ready", "status": "True", "lastTransitionTime": NOON, "reason": "R"}]
+
+
+def probed(name: str, phase: str = "Healthy") -> Any:
+    there = location(name, phase)
+    status = {"phase": phase, "conditions": PROBED}
+    return there.model_validate({**there.dump(), "status": status})
+
+
+LOCATIONS = {name: probed(name) for name in "abc"}
+
+
+def completed(name: str, hours: int, *held: str, vault: str = "v") -> BackupJob:
+    moment = NOON + timedelta(hours=hours)
+    rows = [{"name": each, "phase": "Committed"} for each in held]
+    status = {
+        "phase": "Completed",
+        "vault": {"id": vault, "prefix": "x"},
+        "manifest": {"name": f"m-{name}", "sha256": "ab" * 32},
+        "locations": rows,
+        "pointTime": moment,
+        "completedAt": moment,
+    }
+    return backup(name, status=status, meta={"creationTimestamp": moment})
+
+
+def assess(*jobs: BackupJob, locations: Any = None, problems: Any = (), **spec: Any) -> Status:
+    facts = Facts(
+        problems=problems,
+        locations=LOCATIONS if locations is None else locations,
+        backups=jobs,
+        vault=("v", NOON - timedelta(days=1)),
+    )
+    return rules.assess(policy(**spec), facts, now=NOON)
+
+
+def condition(status: Status, kind: str) -> tuple[ConditionStatus, str]:
+    found = find(status.conditions, kind)
+    assert found is not None
+    return found.status, found.reason
+
+
+class TestStatus:
+    def test_a_placed_policy_is_active(self) -> None:
+        status = assess()
+        assert status.phase is Phase.ACTIVE
+        assert condition(status, "Ready")[0] is ConditionStatus.TRUE
+        assert condition(status, "Placed")[0] is ConditionStatus.TRUE
+        assert condition(status, "Protected") == (ConditionStatus.FALSE, "NoRecoveryPoint")
+        assert {row.name for row in status.locations} == {"a", "b", "c"}
+        assert status.next_backup_time == datetime.fromisoformat("2026-12-06T11:00:00Z")
+
+    def test_a_reference_that_leads_nowhere_blocks_it(self) -> None:
+        status = assess(problems=[Problem("SecretNotFound", "no Secret db")])
+        assert (status.phase, status.message) == (Phase.BLOCKED, "no Secret db")
+        assert condition(status, "Stalled") == (ConditionStatus.TRUE, "SecretNotFound")
+
+    def test_it_waits_for_the_first_probes(self) -> None:
+        status = assess(
+            locations={**LOCATIONS, "d": location("d", "Pending")}, redundancy={"copies": 4}
+        )
+        assert status.phase is Phase.PENDING
+        assert condition(status, "Reconciling") == (ConditionStatus.TRUE, "WaitingForProbes")
+
+    def test_too_few_locations_are_told_and_a_quorum_works_on(self) -> None:
+        some = assess(redundancy={"copies": 5, "quorum": 3})
+        none = assess(redundancy={"copies": 5, "quorum": 4})
+        assert (some.phase, none.phase) == (Phase.ACTIVE, Phase.BLOCKED)
+        for status in (some, none):
+            assert condition(status, "Placed") == (ConditionStatus.FALSE, "NotEnoughLocations")
+            assert condition(status, "Stalled")[0] is ConditionStatus.TRUE
+
+    def test_suspended_is_ready_and_has_no_next_time(self) -> None:
+        status = assess(schedule={"suspend": True})
+        assert (status.phase, status.next_backup_time) == (Phase.SUSPENDED, None)
+        assert condition(status, "Ready")[0] is ConditionStatus.TRUE
+
+    def test_the_newest_point_and_its_copies(self) -> None:
+        status = assess(completed("new", -1, "a", "b", "c"), completed("old", -30, "a", "b"))
+        assert status.newest_point is not None
+        assert status.newest_point.backup_job == "new"
+        assert status.copies == "3/3"
+        assert condition(status, "Protected")[0] is ConditionStatus.TRUE
+
+    def test_a_copy_at_a_location_that_is_gone_counts_no_longer(self) -> None:
+        locations = {name: LOCATIONS[name] for name in "bc"}
+        status = assess(completed("new", -1, "a", "b", "c"), locations=locations)
+        assert condition(status, "Protected") == (ConditionStatus.FALSE, "TooFewCopies")
+
+    def test_points_of_a_vault_that_was_erased_are_no_points(self) -> None:
+        status = assess(completed("old", -1, "a", "b", "c", vault="erased"))
+        assert status.newest_point is None
+
+    def test_a_point_outlives_its_backup_job_and_its_copies_are_then_unknown(self) -> None:
+        first = assess(completed("new", -1, "a", "b", "c"))
+        facts = Facts((), LOCATIONS, (), ("v", NOON - timedelta(days=1)))
+        later = policy().model_copy(update={"status": first})
+        status = rules.assess(later, facts, now=NOON)
+        assert status.newest_point == first.newest_point
+        assert condition(status, "Protected") == (ConditionStatus.UNKNOWN, "CopiesUnknown")
+
+
+class TestOrders:
+    def test_a_slot_is_due_when_no_backup_is_under_way(self) -> None:
+        slot = datetime.fromisoformat("2026-12-05T11:00:00Z")
+        assert rules.due_slot(policy(), [], now=NOON) == slot
+        waiting = backup(meta={"creationTimestamp": "2026-12-04T11:00:00Z"})
+        assert rules.due_slot(policy(), [waiting], now=NOON) is None
+        assert rules.due_slot(policy(schedule={"suspend": True}), [], now=NOON) is None
+
+    def test_a_backup_on_demand_serves_the_slots_before_it_unless_it_failed(self) -> None:
+        done = completed("manual", 0, "a", "b")
+        assert rules.due_slot(policy(), [done], now=NOON) is None
+        failed = backup(status={"phase": "Failed"})
+        assert rules.due_slot(policy(), [failed], now=NOON) is not None
+
+    def test_each_new_text_of_the_trigger_makes_one_backup(self) -> None:
+        def due(text: str, last: str | None, *served: str) -> str | None:
+            jobs = [
+                backup(
+                    f"m{number}",
+                    meta={
+                        "creationTimestamp": f"2026-12-05T10:0{number}:00Z",
+                        "annotations": {KEY: each},
+                    },
+                    reason="Manual",
+                )
+                for number, each in enumerate(served)
+            ]
+            status = {"lastManualTrigger": last} if last else {}
+            return rules.due_trigger(policy(status=status, trigger={"manual": text}), jobs, KEY)
+
+        assert due("one", None) == "one"
+        assert due("one", "one") is None
+        assert due("one", None, "one") is None  # killed before the status was written
+        assert due("one", "two", "one", "two") == "one"
+        assert rules.due_trigger(policy(), [], KEY) is None

@@ -1,0 +1,203 @@
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.rules.facts import NOON, policy, request
+from weddingbackup.resources.base import ConditionStatus
+from weddingbackup.resources.common import DataClass
+from weddingbackup.resources.recovery_request import Phase, RecoveryRequest, SourcePhase, Status
+from weddingbackup.resources.reports import ErrorReport, ProgressLine, RestoreReport
+from weddingbackup.rules import recovery
+from weddingbackup.rules.conditions import find
+from weddingbackup.rules.recovery import RecoveryPoint, Wanted, choose, plan
+from weddingbackup.rules.workload import Problem, Workload
+
+SHA = "ab" * 32
+
+
+def point(hours: int, *, committed: bool = True, **sources: DataClass) -> RecoveryPoint:
+    return RecoveryPoint(
+        manifest=f"m{hours}",
+        sha256=SHA,
+        job_name=f"job{hours}",
+        time=NOON + timedelta(hours=hours),
+        sources=sources or {"p": DataClass.PORTFOLIO},
+        committed=committed,
+    )
+
+
+class TestChoice:
+    @given(
+        st.lists(st.tuples(st.integers(-50, 50), st.booleans()), unique_by=lambda each: each[0]),
+        st.none() | st.integers(-50, 50),
+    )
+    def test_the_newest_committed_point_that_is_not_too_late(
+        self, told: list[tuple[int, bool]], hours: int | None
+    ) -> None:
+        points = [point(each, committed=committed) for each, committed in told]
+        wanted = Wanted(moment=None if hours is None else NOON + timedelta(hours=hours))
+        good = [each for each, committed in told if committed and (hours is None or each <= hours)]
+        chosen = choose(points, wanted, silent=[])
+        if good:
+            assert isinstance(chosen, RecoveryPoint)
+            assert chosen.manifest == f"m{max(good)}"
+        else:
+            assert isinstance(chosen, Problem)
+
+    def test_a_named_point_is_taken_or_none(self) -> None:
+        points = [point(1), point(2), point(3, committed=False)]
+        assert choose(points, Wanted(manifest="m1"), silent=[]) == points[0]
+        for missing in ("m3", "m9"):
+            problem = choose(points, Wanted(manifest=missing), silent=["paris"])
+            assert isinstance(problem, Problem)
+            assert problem.reason == "PointNotFound"
+            assert "paris" in problem.message
+
+    def test_why_there_is_none_is_told_apart(self) -> None:
+        none = choose([point(1, committed=False)], Wanted(), silent=[])
+        early = choose([point(1)], Wanted(moment=NOON), silent=[])
+        assert isinstance(none, Problem)
+        assert isinstance(early, Problem)
+        assert (none.reason, early.reason) == ("NoRecoveryPoint", "NoPointThatEarly")
+        assert "2026-12-05T13:00:00Z" in early.message
+
+
+class TestPlan:
+    def test_sources_come_back_in_the_order_of_recovery(self) -> None:
+        available = {"z": DataClass.TIMELINE, "p": DataClass.PORTFOLIO, "g": DataClass.GUESTS}
+        targets = [{"source": name, "volume": {"claimName": "c"}} for name in ("z", "g")]
+        restores = plan(request(targets=targets), policy(), available)
+        assert not isinstance(restores, Problem)
+        assert [restore.name for restore in restores] == ["z", "g", "p"]
+        assert restores[2].target is None
+        assert restores[0].source is None
+
+    @pytest.mark.parametrize(
+        ("spec", "available", "reason"),
+        [
+            ({"sources": ["x"]}, {"p": "Portfolio"}, "SourceNotInPoint"),
+            ({}, {"p": "Portfolio", "old": "Guests"}, "NoPlaceForSource"),
+            (
+                {"targets": [{"source": "x", "volume": {"claimName": "c"}}]},
+                {"p": "Portfolio"},
+                "SourceNotInPoint",
+            ),
+        ],
+    )
+    def test_what_cannot_be_put_back_is_said(
+        self, spec: dict[str, Any], available: dict[str, str], reason: str
+    ) -> None:
+        sources = {name: DataClass(kind) for name, kind in available.items()}
+        problem = plan(request(**spec), policy(), sources)
+        assert isinstance(problem, Problem)
+        assert problem.reason == reason
+
+
+def pinned(*names: str, **spec: Any) -> RecoveryRequest:
+    """A request in phase Recovering."""
+    order = request(**spec)
+    sources = dict.fromkeys(names, DataClass.PORTFOLIO)
+    restores = [recovery.Restore(name, kind, None, None) for name, kind in sources.items()]
+    status = recovery.planned(order, replace(point(0), sources=sources), restores, now=NOON)
+    return order.model_copy(update={"status": status})
+
+
+def done(source: str, **more: Any) -> Workload:
+    report = RestoreReport.model_validate(
+        {
+            "source": source,
+            "files": 3,
+            "bytes": 9,
+            "seconds": 1,
+            "locations": {"a": 5, "b": 4},
+            **more,
+        }
+    )
+    return Workload(finished=True, succeeded=report.error is None, message=report.to_json())
+
+
+ERROR = ErrorReport(code="VolumeFull", message="no space left")
+
+
+def step(order: RecoveryRequest, seconds: int = 20, **workloads: Workload | None) -> Status:
+    known = {row.name: workloads.get(row.name) for row in order.status.sources}
+    return recovery.assess(order, known, {}, now=NOON + timedelta(seconds=seconds))
+
+
+class TestProgress:
+    def test_the_point_is_pinned_before_anything_runs(self) -> None:
+        status = pinned("p", urgency="Emergency").status
+        assert status.phase is Phase.RECOVERING
+        assert status.point is not None
+        assert (status.point.manifest, status.point.sha256) == ("m0", SHA)
+        assert status.recovered_to == NOON
+        assert status.objective_seconds == 30
+
+    def test_a_source_shows_how_far_it_is(self) -> None:
+        said = ProgressLine(bytes_done=30, bytes_total=120, files=2)
+        status = recovery.assess(pinned("p"), {"p": Workload()}, {"p": said}, now=NOON)
+        [row] = status.sources
+        assert (row.phase, row.percent, row.bytes, row.files) == (SourcePhase.RUNNING, 25, 30, 2)
+
+    def test_all_sources_back_is_completed_and_measured_from_the_requests_creation(self) -> None:
+        status = step(pinned("p", "q"), p=done("p"), q=done("q"))
+        assert status.phase is Phase.COMPLETED
+        ready = find(status.conditions, "Ready")
+        assert ready is not None
+        assert ready.status is ConditionStatus.TRUE
+        assert status.elapsed_seconds == 3620
+        assert status.objective_met is False
+        assert {row.name: row.bytes for row in status.locations} == {"a": 10, "b": 8}
+        assert status.locations_used == 2
+
+    def test_bytes_are_counted_once_however_often_it_is_looked_at(self) -> None:
+        order = pinned("p", "q")
+        half = step(order, p=done("p"), q=Workload())
+        assert half.phase is Phase.RECOVERING
+        order = order.model_copy(update={"status": half})
+        assert step(order, p=done("p"), q=Workload()) == half
+        whole = step(order, p=done("p"), q=done("q"))
+        assert {row.name: row.bytes for row in whole.locations} == {"a": 10, "b": 8}
+
+    def test_what_is_back_stays_back_when_its_job_is_cleaned_away(self) -> None:
+        order = pinned("p", "q")
+        order = order.model_copy(update={"status": step(order, p=done("p"), q=Workload())})
+        assert step(order, p=None, q=done("q")).phase is Phase.COMPLETED
+
+    def test_some_back_and_some_not_is_told_apart_from_none(self) -> None:
+        bad = done("q", error=ERROR)
+        some = step(pinned("p", "q"), p=done("p"), q=bad)
+        none = step(pinned("q"), q=bad)
+        assert (some.phase, none.phase) == (Phase.PARTIALLY_FAILED, Phase.FAILED)
+        for status in (some, none):
+            assert "no space left" in (status.message or "")
+            failed = find(status.conditions, "Failed")
+            assert failed is not None
+            assert failed.status is ConditionStatus.TRUE
+            assert status.objective_met is False
+
+    def test_a_worker_that_died_without_a_word(self) -> None:
+        dead = Workload(finished=True, message="segfault")
+        assert "segfault" in (step(pinned("p"), p=dead).message or "")
+
+    def test_a_success_without_a_report_is_done_again(self) -> None:
+        [row] = pinned("p").status.sources
+        lost = Workload(finished=True, succeeded=True)
+        assert recovery.lost_its_report(row, lost)
+        assert not recovery.lost_its_report(row, done("p"))
+        assert not recovery.lost_its_report(row, Workload(finished=True, message="x"))
+
+    def test_what_holds_it_up_is_said(self) -> None:
+        stuck = Workload(problem=Problem("MountFailed", "no claim"))
+        status = step(pinned("p"), p=stuck)
+        assert (status.phase, status.message) == (Phase.RECOVERING, "no claim")
+
+    def test_cancelled_and_failed_are_the_end(self) -> None:
+        cancelled = recovery.cancelled(pinned("p"), now=NOON)
+        failed = recovery.failed(request(), Problem("NoVault", "none"), now=NOON)
+        assert (cancelled.phase, failed.phase) == (Phase.CANCELLED, Phase.FAILED)
+        assert {cancelled.phase, failed.phase} <= recovery.ENDED
