@@ -60,7 +60,7 @@ class World:
         *,
         seconds: float = 120,
     ) -> Object:
-        """The object once `holds` is true of it (of {} while it does not exist).
+        """The object once `holds` is true of it (of an empty status while it has none).
 
         Raises:
             AssertionError: it was not in time; the message shows the object's status.
@@ -70,7 +70,7 @@ class World:
             text = self.cluster.kubectl(
                 "get", kind, name, "-n", self.namespace, "-o", "json", "--ignore-not-found"
             )
-            body: Object = json.loads(text) if text.strip() else {}
+            body: Object = {"status": {}, **(json.loads(text) if text.strip() else {})}
             if holds(body):
                 return body
             if time.monotonic() > end:
