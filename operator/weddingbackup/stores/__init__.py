@@ -39,8 +39,7 @@ def open_keeper(
 ) -> Keeper:
     """What may do everything below `prefix`, itself below the location's own prefix.
 
-    Args:
-        credentials: as in the location's Secret: see the keeper of the provider.
+    The credentials are those of the location's Secret: see the provider's keeper.
 
     Raises:
         UnsupportedError: a credential is missing or makes no sense.
@@ -80,9 +79,7 @@ def open_store(
 ) -> WireStore:
     """A vault's store at one location, its requests signed in this process.
 
-    Args:
-        prefix: the vault's.
-        connections: how many requests run at once.
+    The prefix is the vault's; `connections` is how many requests run at once.
     """
     keeper = open_keeper(access, credentials, prefix=prefix)
     return WireStore(

@@ -134,9 +134,8 @@ def retry_after(value: str | None) -> float | None:
 def error(answer: Answer, *, location: str, address: str, name: str = "") -> StoreError:
     """The typed error for a refusal.
 
-    Args:
-        address: the bucket for people, as `Grants.address` gives it.
-        name: the object that was asked for; "" for the bucket itself.
+    The address is the bucket's for people, as `Grants.address` gives it; the name is the object's
+    that was asked for, "" for the bucket itself.
     """
     rule = _rule(answer)
     text = rule.text.format(
@@ -152,18 +151,22 @@ def error(answer: Answer, *, location: str, address: str, name: str = "") -> Sto
     return rule.kind(message, location=location, name=name)
 
 
-def unreachable(reason: object, *, location: str, address: str, name: str = "") -> TransientError:
-    """The error for a request that got no answer at all."""
+def no_answer(
+    error: Exception, reason: str, *, location: str, address: str, name: str = ""
+) -> StoreError:
+    """The error for a request that got no answer, from the one that a library raised.
+
+    Its own text may hold a signed URL and is not used: `reason` says what happened.
+    """
+    # Each library wraps it differently; all pass on what OpenSSL says.
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return UnsupportedError(
+            f"{address} shows a certificate that is not trusted: name its authority in"
+            " spec.caSecretRef",
+            location=location,
+            name=name,
+        )
     return TransientError(f"{address} gave no answer: {reason}", location=location, name=name)
-
-
-def untrusted(*, location: str, address: str, name: str = "") -> UnsupportedError:
-    """The error for a server whose certificate we cannot verify."""
-    return UnsupportedError(
-        f"{address} shows a certificate that is not trusted: name its authority in spec.caSecretRef",
-        location=location,
-        name=name,
-    )
 
 
 def _rule(answer: Answer) -> _Rule:

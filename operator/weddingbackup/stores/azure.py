@@ -150,7 +150,7 @@ class AzureKeeper:
             answer = answers.Answer(error.status_code or 0, text, str(error.reason))
             raise answers.error(answer, **where) from error
         except AzureError as error:
-            raise answers.unreachable("no connection", **where) from error
+            raise answers.no_answer(error, "no connection", **where) from error
 
 
 def _put_headers(put: PutIntent) -> dict[str, str]:

@@ -147,12 +147,12 @@ class GCSKeeper:
             raise answers.error(answer, **where) from error
         except RefreshError as error:
             if error.retryable:
-                raise answers.unreachable(error, **where) from error
+                raise answers.no_answer(
+                    error, "its token service has a problem", **where
+                ) from error
             raise answers.error(answers.Answer(401, "", str(error)), **where) from error
-        except requests.exceptions.SSLError as error:
-            raise answers.untrusted(**where) from error
         except (requests.RequestException, TransportError, RetryError) as error:
-            raise answers.unreachable("no connection", **where) from error
+            raise answers.no_answer(error, "no connection", **where) from error
 
 
 def _put_headers(put: PutIntent) -> dict[str, str]:

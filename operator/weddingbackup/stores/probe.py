@@ -26,11 +26,9 @@ def probe(
     clock: Callable[[], float] = time.monotonic,
     random: Callable[[int], bytes] = os.urandom,
 ) -> Probe:
-    """Try a location.
+    """Try a location: `keeper` is opened for all of it, not for a vault.
 
-    Args:
-        keeper: opened for the location, not for a vault.
-        write: False for a location that is only read: it is listed, and no more.
+    Without `write`, as for a location that is only read, it is listed and no more.
     """
     if not write:
         return _probe_reading(keeper, clock)

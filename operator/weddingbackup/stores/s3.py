@@ -12,10 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
     ParamValidationError,
-    SSLError,
 )
 
 from weddingbackup.resources.common import Provider
@@ -159,12 +156,8 @@ class S3Keeper:
             raise answers.error(answer, **where) from error
         except ParamValidationError as error:
             raise UnsupportedError(f"{self.address}: {error}", location=self.location) from error
-        except SSLError as error:
-            raise answers.untrusted(**where) from error
-        except (EndpointConnectionError, ConnectTimeoutError) as error:
-            raise answers.unreachable("no connection", **where) from error
         except BotoCoreError as error:
-            raise answers.unreachable(error, **where) from error
+            raise answers.no_answer(error, "no connection", **where) from error
 
 
 def _config(*, path_style: bool) -> Config:

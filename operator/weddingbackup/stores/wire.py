@@ -4,7 +4,6 @@ Bodies go from the caller's memory straight to the socket, and connections are k
 signs is a secret for ten minutes, so no message, log line or exception text holds one.
 """
 
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -56,10 +55,7 @@ class Wire:
         )
 
     def put(self, signed: SignedRequest, data: bytes | memoryview, *, name: str) -> None:
-        """Send an object.
-
-        Args:
-            name: the object's name, for messages.
+        """Send an object. Its name is for messages.
 
         Raises:
             StoreError: as errors.py says; TransientError also where the answer got lost, when the
@@ -159,10 +155,9 @@ class Wire:
 
     def _lost(self, error: Exception, name: str) -> StoreError:
         """The typed error for a request without an answer. `error` is not chained: it may hold the URL."""
-        where = {"location": self._location, "address": self._address, "name": name}
-        if _is_untrusted(error):
-            return answers.untrusted(**where)
-        return answers.unreachable(_reason(error), **where)
+        return answers.no_answer(
+            error, _reason(error), location=self._location, address=self._address, name=name
+        )
 
 
 class _Released:
@@ -182,14 +177,6 @@ class _Released:
     ) -> None:
         self._response.close()
         self._response.release_conn()
-
-
-def _is_untrusted(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _reason(error: Exception) -> str:
