@@ -1,0 +1,146 @@
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weddingbackup.kube import jobs
+from weddingbackup.kube.jobs import Platform, Shape, Work
+from weddingbackup.resources import names, tasks
+from weddingbackup.resources.common import Privilege, Provider
+
+PLATFORM = Platform(namespace="home", image="image:1", service_account="worker")
+OWNER = {"apiVersion": "g/v1", "kind": "BackupJob", "metadata": {"name": "one", "uid": "u-1"}}
+TASK = tasks.EraseTask(
+    vault=tasks.VaultRef(id="v", prefix="x"),
+    locations=[
+        tasks.LocationAccess(name="london", provider=Provider.S3, bucket="b", region="eu-west-2")
+    ],
+)
+dns_names = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,60}[a-z0-9])?", fullmatch=True)
+
+
+def build(shape: Shape | None = None, **more: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "platform": PLATFORM,
+        "shape": shape or Shape(),
+        "mounts": [
+            jobs.kit_mount("vault-1"),
+            jobs.location_mount("london", "credentials", None),
+            jobs.location_mount("paris", "credentials", "authorities"),
+            jobs.connection_mount("planning", "db", "uri"),
+            jobs.claim_mount("photos", "claim", read_only=True),
+        ],
+        "labels": {names.LABEL_POLICY: "wedding"},
+        "owner": OWNER,
+        **more,
+    }
+    return jobs.worker_job("bj-one-12345678", Work.BACKUP, TASK, **arguments)
+
+
+def pod_of(job: dict[str, Any]) -> dict[str, Any]:
+    pod: dict[str, Any] = job["spec"]["template"]["spec"]
+    return pod
+
+
+def container_of(job: dict[str, Any]) -> dict[str, Any]:
+    [container] = pod_of(job)["containers"]
+    found: dict[str, Any] = container
+    return found
+
+
+@given(dns_names, dns_names, st.uuids())
+def test_names_are_the_parents_alone_and_short_enough(one: str, two: str, uid: object) -> None:
+    name = jobs.job_name("cp", one, two, uid=str(uid))
+    assert name == jobs.job_name("cp", one, two, uid=str(uid))
+    assert len(name) <= 63
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
+
+
+def test_names_of_different_parents_differ() -> None:
+    made = {
+        jobs.job_name("cp", "a", "b", uid="1"),
+        jobs.job_name("cp", "a", "b", uid="2"),
+        jobs.job_name("cp", "a-b", uid="1"),
+        jobs.job_name("cp", "a" * 60, "b", uid="1"),
+        jobs.job_name("cp", "a" * 60, "c", uid="1"),
+    }
+    assert len(made) == 5
+
+
+def test_the_task_reaches_the_pod_and_no_secret_does() -> None:
+    variables = {each["name"]: each["value"] for each in container_of(build())["env"]}
+    assert tasks.EraseTask.model_validate(json.loads(variables[tasks.VARIABLE])) == TASK
+    assert all("valueFrom" not in each for each in container_of(build())["env"])
+
+
+def test_files_are_where_workers_look_for_them() -> None:
+    job = build()
+    volumes = {volume["name"]: volume for volume in pod_of(job)["volumes"]}
+    mounts = {mount["mountPath"]: mount for mount in container_of(job)["volumeMounts"]}
+    assert set(mounts) == {
+        "/scratch",
+        "/etc/weddingbackup/kit",
+        "/etc/weddingbackup/locations/london",
+        "/etc/weddingbackup/locations/paris",
+        "/etc/weddingbackup/sources/planning",
+        "/data/photos",
+    }
+    assert all(mount["name"] in volumes for mount in mounts.values())
+    claim = volumes[mounts["/data/photos"]["name"]]["persistentVolumeClaim"]
+    assert claim == {"claimName": "claim", "readOnly": True}
+    assert mounts["/data/photos"]["readOnly"] is True
+
+
+@pytest.mark.parametrize("privilege", Privilege)
+def test_no_worker_gets_more_than_its_level_allows(privilege: Privilege) -> None:
+    job = build(Shape(privilege=privilege))
+    security = container_of(job)["securityContext"]
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["capabilities"]["drop"] == ["ALL"]
+    assert pod_of(job)["automountServiceAccountToken"] is False
+    assert pod_of(job)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    root = privilege is Privilege.ROOT
+    assert ("add" in security["capabilities"]) is root
+    assert (pod_of(job)["securityContext"]["runAsUser"] == 0) is root
+
+
+def test_a_policys_user_and_group_are_taken() -> None:
+    shape = Shape(run_as_user=1000, run_as_group=2000, fs_group=3000)
+    security = pod_of(build(shape))["securityContext"]
+    assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == (
+        1000,
+        2000,
+        3000,
+    )
+    assert security["runAsNonRoot"] is True
+
+
+def test_a_refusal_is_final_and_a_disruption_is_no_failure() -> None:
+    final, ignored = build()["spec"]["podFailurePolicy"]["rules"]
+    assert final["action"] == "FailJob"
+    assert final["onExitCodes"]["values"] == [3]
+    assert ignored["action"] == "Ignore"
+    assert build()["spec"]["podReplacementPolicy"] == "Failed"
+
+
+def test_the_same_parent_gives_the_same_job() -> None:
+    assert build() == build()
+
+
+def test_a_job_goes_with_its_owner_and_belongs_to_nobody_else() -> None:
+    job = build()
+    assert jobs.is_owned_by(job, "u-1")
+    assert not jobs.is_owned_by(job, "u-2")
+    assert not jobs.is_owned_by(build(owner=None), "u-1")
+
+
+def test_limits_and_deadline_are_the_policys() -> None:
+    shape = replace(Shape(), resources={"limits": {"memory": "2Gi"}}, deadline_seconds=90)
+    job = build(shape)
+    assert container_of(job)["resources"] == {"limits": {"memory": "2Gi"}}
+    assert job["spec"]["activeDeadlineSeconds"] == 90
