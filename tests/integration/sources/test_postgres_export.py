@@ -354,6 +354,13 @@ def test_a_unique_index_can_stand_for_the_primary_key(database: Database) -> Non
     assert rows == {"public.t.copy": "a\t1\t2\na\t2\t1\n"}
 
 
+def test_a_primary_key_may_be_deferrable(database: Database) -> None:
+    database.run("CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, w text)")
+    database.run("INSERT INTO t VALUES (2, 'a'), (1, 'a')")
+    rows = files_of(database.uri, {"name": "t", "match": {"w": "a"}})
+    assert rows == {"public.t.copy": "1\ta\n2\ta\n"}
+
+
 def test_rights_that_are_missing_are_named(database: Database) -> None:
     database.run(f"CREATE SCHEMA app; {EVENTS}; CREATE TABLE app.t (id int PRIMARY KEY, w text)")
     uri = database.role("reader")

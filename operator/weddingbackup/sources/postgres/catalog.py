@@ -127,7 +127,9 @@ class TableFacts:
         """What tells rows apart: the primary key, or a unique index that could stand for it."""
         candidates = sorted(self.uniques, key=lambda u: (not u.primary, not u.replica_identity))
         for unique in candidates:
-            if unique.exclusion or unique.columns is None or not unique.immediate:
+            if unique.exclusion or unique.columns is None:
+                continue
+            if not (unique.immediate or unique.primary):
                 continue
             columns = [self.column(name) for name in unique.columns]
             if all(column and column.not_null and not column.generated for column in columns):

@@ -10,6 +10,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
+import msgspec
 import psycopg
 from psycopg import sql
 
@@ -264,8 +265,7 @@ class _TableReader:
             raise SourceUnavailableError(
                 f"while {self._doing}: {self._rows} rows came instead of {self._expected}"
             )
-        fields = {name: getattr(self._entry, name) for name in self._entry.__struct_fields__}
-        return Entry(**{**fields, "size": self._size})
+        return msgspec.structs.replace(self._entry, size=self._size)
 
     def close(self) -> None:
         with suppress(psycopg.Error):
