@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weddingbackup.stores.errors import StoreError
-from weddingbackup.vault.errors import RefusedError, VaultDamageError
+from weddingbackup.vault.errors import RefusedError, VaultDamageError, VaultError
 from weddingbackup.vault.manifest import read_plain
 from weddingbackup.vault.names import SNAPSHOTS, base_name, digest_of, snapshot_job
 from weddingbackup.vault.objects import get_object
@@ -143,7 +143,8 @@ def find_point(stores: Sequence[Store], manifest: str) -> Point:
     """Get one point by its manifest's name.
 
     Raises:
-        RefusedError: no location that answers has it.
+        RefusedError: there is none.
+        VaultError: no location that answers has it, but not all did.
         VaultDamageError: no copy of it is good.
     """
     found = catalog(stores, base_name(manifest))
@@ -152,7 +153,7 @@ def find_point(stores: Sequence[Store], manifest: str) -> Point:
             return point
     if found.unreadable:
         raise VaultDamageError(manifest, "no location that answers has a good copy of it")
-    silent = "; ".join(f"{name}: {why}" for name, why in found.unanswered.items())
-    raise RefusedError(
-        f"no recovery point {manifest}" + (f" (not asked: {silent})" if silent else "")
-    )
+    if found.unanswered:
+        silent = "; ".join(f"{name}: {why}" for name, why in found.unanswered.items())
+        raise VaultError(f"no recovery point {manifest} where there was an answer ({silent})")
+    raise RefusedError(f"no recovery point {manifest}")

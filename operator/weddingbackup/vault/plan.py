@@ -76,8 +76,15 @@ def batches(files: Iterable[FileJob]) -> Iterator[list[FileJob]]:
         yield batch
 
 
-def pieces(job: FileJob) -> Iterator[tuple[bytes, Piece]]:
+def pieces(job: FileJob) -> Iterable[tuple[bytes, Piece]]:
     """Say which part of which chunk goes where; a sparse file's segments split extents."""
+    if len(job.extents) == 1 and not job.entry.segments:
+        ((chunk, start, length),) = job.extents
+        return ((chunk, Piece(job, 0, start, length)),)  # most files, and there may be millions
+    return _split(job)
+
+
+def _split(job: FileJob) -> Iterator[tuple[bytes, Piece]]:
     segments = iter(job.entry.segments or ((0, job.entry.size),))
     offset, room = next(segments)
     for chunk, begin, size in job.extents:

@@ -64,6 +64,9 @@ class Walk:
     result: SourceResult
     progress: Progress
     _links: dict[tuple[int, int], Item] = field(default_factory=dict)
+    _last_stored: bytes = b""
+    _told: int = 0
+    _moved: int = 0
 
     def run(self, parent_node: bytes | None) -> tuple[Entry, bytes]:
         """Store the whole tree; gives (the top's entry, id of its page or node).
@@ -111,6 +114,7 @@ class Walk:
             else:
                 items[number] = self._large(_join(path, child.name), child)
         self._small(path, small, items)
+        self._report()
         directories = ((n, e) for n, e in enumerate(children) if e.type == EntryType.DIRECTORY)
         return _Frame(path, entry, place, items, directories, parent)
 
@@ -144,11 +148,14 @@ class Walk:
         ):
             return None
         for chunk, _, _ in known.extents:
-            if not self.sink.stored(chunk):
-                return None
-        self._count(old)
-        self.progress.add(size=old.stored_size)
-        self._remember(known)
+            # Neighbours mostly share a chunk: one look-up serves them all.
+            if chunk != self._last_stored:
+                if not self.sink.stored(chunk):
+                    return None
+                self._last_stored = chunk
+        self._count(old, old.stored_size)
+        if old.links > 1:
+            self._links[old.device, old.inode] = known
         return known
 
     def _linked(self, entry: Entry) -> Item | None:
@@ -158,22 +165,17 @@ class Walk:
         first = self._links.get((entry.device, entry.inode))
         if first is None or first.entry.ctime_ns != entry.ctime_ns:
             return None
-        self._count(entry)
-        self.progress.add(size=entry.stored_size)
+        self._count(entry, entry.stored_size)
         return first._replace(entry=msgspec.structs.replace(first.entry, name=entry.name))
-
-    def _remember(self, item: Item) -> None:
-        if item.entry.links > 1:
-            self._links[item.entry.device, item.entry.inode] = item
 
     def _small(self, path: bytes, files: list[tuple[int, Entry]], items: list[Item | None]) -> None:
         def put(place: int, item: Item) -> None:
             items[place] = item
-            self._count(item.entry)
-            self._remember(item)
+            self._finished(item)
 
         gatherer = Gatherer(lambda data: self.sink.store(Kind.DATA, data), put)
         for batch in _batches(files):
+            self._report()
             answers = self.source.read_small(path, [entry for _, entry in batch])
             for (place, entry), answer in zip(batch, answers, strict=True):
                 if isinstance(answer, OSError):
@@ -185,7 +187,7 @@ class Walk:
                     items[place] = self._large(_join(path, entry.name), entry)
                     continue
                 read, data = answer
-                self.progress.add(size=len(data))
+                self._moved += len(data)
                 if data:
                     gatherer.add(place, read, data)
                 else:
@@ -206,7 +208,8 @@ class Walk:
                 for chunk in self.chunker.cut(reader.readinto, entry.stored_size):
                     extents.append((self.sink.store(Kind.DATA, chunk), 0, len(chunk)))
                     total += len(chunk)
-                    self.progress.add(size=len(chunk) if not attempt else 0)
+                    self._moved += 0 if attempt else len(chunk)
+                    self._report()
                 read = reader.finish()
                 changed = read.stored_size != total
             except SourceChangedError as error:
@@ -225,14 +228,25 @@ class Walk:
             read = msgspec.structs.replace(read, size=total, segments=(), ctime_ns=0)
             self._warn(path, "it changed while it was read; it is kept as it was read last")
         item = Item(read, b"", tuple(extents))
-        self._count(read)
-        self._remember(item)
+        self._finished(item)
         return item
 
-    def _count(self, entry: Entry) -> None:
+    def _finished(self, item: Item) -> None:
+        """Note a file that was read."""
+        entry = item.entry
+        self._count(entry, 0)
+        if entry.links > 1:
+            self._links[entry.device, entry.inode] = item
+
+    def _count(self, entry: Entry, moved: int) -> None:
         self.result.files += 1
         self.result.bytes += entry.size
-        self.progress.add(files=1)
+        self._moved += moved
+
+    def _report(self) -> None:
+        """Tell the progress; not a file at a time, since its lock costs more than some files."""
+        self.progress.add(files=self.result.files - self._told, size=self._moved)
+        self._told, self._moved = self.result.files, 0
 
     def _skip(self, path: bytes, error: OSError) -> None:
         self._warn(path, f"it could not be read and was left out: {error.strerror or error}")
