@@ -166,12 +166,12 @@ Longitude = Annotated[float, Field(ge=-180, le=180)]
 
 TimeZone = Annotated[
     str,
-    Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"),
-    Says("write a time zone of the IANA database, for example Europe/London"),
+    Field(min_length=1, max_length=64),
     # CEL looks the zone up in the API server's copy of the database; an unknown one is an error,
-    # which the server shows beside this message.
+    # which the server shows beside this message. It would take offsets and the server's own zone too.
     Cel(
-        "self != 'Local' && timestamp('2000-01-01T00:00:00Z').getFullYear(self) > 0",
+        "self.matches(r'^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$') && self != 'Local'"
+        " && timestamp('2000-01-01T00:00:00Z').getFullYear(self) > 0",
         "write a time zone of the IANA database, for example Europe/London",
     ),
 ]

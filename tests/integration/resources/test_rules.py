@@ -174,6 +174,91 @@ def test_bad_is_refused_with_what_to_write(
     assert words in api.refusal(with_(body, path, value))
 
 
+TARGETS = objects.recovery_request(
+    targets=[
+        {"source": "a", "volume": {"claimName": "c"}},
+        {"source": "b", "postgres": {"connectionSecretRef": {"name": "d"}}},
+    ]
+)
+# Rules that many fields share are tried at each of them: value, words, places.
+SHARED: list[tuple[Any, str, list[tuple[Object, str]]]] = [
+    (
+        "Not_a_name",
+        "write the object's metadata.name",
+        [
+            (LOCATION, "spec.caSecretRef.name"),
+            (LOCATION, "spec.credentialsSecretRef.name"),
+            (POLICY, "spec.sources.0.postgres.connectionSecretRef.name"),
+            (POLICY, "spec.sources.1.volume.claimName"),
+            (JOB, "spec.policyRef.name"),
+            (REQUEST, "spec.policyRef.name"),
+            (REQUEST, "spec.backupJobRef.name"),
+            (TARGETS, "spec.targets.0.volume.claimName"),
+            (TARGETS, "spec.targets.1.postgres.connectionSecretRef.name"),
+            (ALERT, "spec.policyRef.name"),
+        ],
+    ),
+    (["Not_a_name"], "write the object's metadata.name", [(POLICY, "spec.placement.exclude")]),
+    (
+        "a/b",
+        "write a key of the Secret's data",
+        [
+            (POLICY, "spec.sources.0.postgres.connectionSecretRef.key"),
+            (TARGETS, "spec.targets.1.postgres.connectionSecretRef.key"),
+        ],
+    ),
+    (
+        "my_photos",
+        "for example planning",
+        [(POLICY, "spec.sources.0.name"), (TARGETS, "spec.targets.0.source")],
+    ),
+    (["my_photos"], "for example planning", [(REQUEST, "spec.sources")]),
+    (
+        "/photos",
+        "without a slash at its ends",
+        [(POLICY, "spec.sources.1.volume.path"), (TARGETS, "spec.targets.0.volume.path")],
+    ),
+    (
+        "a/./b",
+        "write the folder without . and .. in it",
+        [(POLICY, "spec.sources.1.volume.path"), (TARGETS, "spec.targets.0.volume.path")],
+    ),
+    (
+        "UK",
+        "for example GB (not UK)",
+        [(LOCATION, "spec.country"), (POLICY, "spec.wedding.venue.country")],
+    ),
+    (
+        "P1D",
+        "for example 30s, 10m, 24h or 1h30m",
+        [
+            (LOCATION, "spec.probe.interval"),
+            (LOCATION, "spec.probe.timeout"),
+            (POLICY, "spec.schedule.every"),
+            (POLICY, "spec.schedule.jitter"),
+            (POLICY, "spec.worker.deadline"),
+        ],
+    ),
+    (
+        "Europe/Lodnon",
+        "write a time zone of the IANA database",
+        [(POLICY, "spec.wedding.timeZone"), (POLICY, "spec.schedule.timeZone")],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "value", "words"),
+    [(*place, value, words) for value, words, places in SHARED for place in places],
+)
+def test_a_shared_rule_holds_everywhere(
+    api: ApiServer, body: Object, path: str, value: Any, words: str
+) -> None:
+    refusal = api.refusal(with_(body, path, value))
+    assert words in refusal
+    assert path.rsplit(".", maxsplit=1)[-1] in refusal
+
+
 @pytest.mark.parametrize("body", objects.ALL, ids=lambda body: body["kind"])
 class TestEveryKind:
     def test_the_smallest_object_is_taken(self, api: ApiServer, body: Object) -> None:
