@@ -48,7 +48,7 @@ def check_format(data: bytes) -> bytes:
         members = msgspec.json.decode(data, type=dict[str, Any])
         whole = members.pop("checksum", None) == _checksum(members)
         document = msgspec.convert(members, _Format)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise VaultDamageError(FORMAT, f"it is no format document ({error})") from None
     if not whole:
         raise VaultDamageError(FORMAT, "its checksum does not match")

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weddingbackup.resources.common import DataClass
 from weddingbackup.stores.api import ObjectInfo
@@ -20,9 +20,11 @@ from weddingbackup.vault.kit import Kit
 from weddingbackup.vault.limits import Limits
 from weddingbackup.vault.progress import Progress
 from weddingbackup.vault.read import restore
-from weddingbackup.vault.results import BackupResult
 from weddingbackup.vault.vault import Vault
 from weddingbackup.vault.write import JobFacts, SourceInput, backup
+
+if TYPE_CHECKING:
+    from weddingbackup.vault.results import BackupResult
 
 START = datetime(2026, 12, 5, 18, 0, tzinfo=UTC)
 SMALL_PACKS = Limits(pack_bytes=48 * 1024, packs=64, streams=2, grace_seconds=30.0)
@@ -150,7 +152,7 @@ class MemorySource(Source):
         ]
         return sorted(found, key=lambda entry: entry.name)
 
-    def open(self, path: bytes, entry: Entry) -> _MemoryReader:
+    def open(self, path: bytes, _entry: Entry, /) -> _MemoryReader:
         self.reads.append(path)
         if path in self.failing:
             raise self.failing[path]

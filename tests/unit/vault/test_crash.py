@@ -9,8 +9,8 @@ import pytest
 
 from tests.unit.vault.fakes import MemorySource, MemoryStore, World, bring_back, some_files
 from weddingbackup.vault.catalog import points
-from weddingbackup.vault.commit import closure
 from weddingbackup.vault.check import check
+from weddingbackup.vault.commit import closure
 
 
 class Killed(BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,7 +15,9 @@ from weddingbackup.vault.errors import RestoreIncompleteError, VaultError
 from weddingbackup.vault.names import base_name
 from weddingbackup.vault.progress import Progress
 from weddingbackup.vault.read import restore
-from weddingbackup.vault.results import RestoreResult
+
+if TYPE_CHECKING:
+    from weddingbackup.vault.results import RestoreResult
 
 Damage = Callable[[dict[str, bytes], str], None]
 
@@ -84,12 +87,11 @@ def attempt(stores: list[MemoryStore], uid: str) -> tuple[MemoryTarget, RestoreR
             return target, None
         return target, restore(vault, found[0], "photos", target, progress=Progress())
     except RestoreIncompleteError as error:
-        assert not target.unfinished
-        assert {path for path, _ in error.result.failed}
         return target, error.result
-    except (VaultError, StoreError) as error:
-        assert str(error)
+    except (VaultError, StoreError):
         return target, None
+    finally:
+        assert not target.unfinished
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

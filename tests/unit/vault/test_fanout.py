@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,8 +21,11 @@ from weddingbackup.vault.commit import closure
 from weddingbackup.vault.copy import copy_points
 from weddingbackup.vault.errors import QuorumError, RefusedError
 from weddingbackup.vault.limits import Limits
-from weddingbackup.vault.results import BackupResult
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from weddingbackup.vault.results import BackupResult
 
 EIGHT_PACKS = Limits(pack_bytes=48 * 1024, packs=8, streams=2, grace_seconds=0)
 
@@ -92,8 +95,14 @@ def test_without_a_quorum_there_is_no_point(puts: int) -> None:
 def test_a_quorum_that_loses_a_location_at_the_commit_is_no_point_yet() -> None:
     world = World.of("a", "b")
 
+    first_has_it = threading.Event()
+    world.stores[0].after_put = lambda _store, name: (
+        first_has_it.set() if name.startswith("snapshots/") else None
+    )
+
     def no_manifest(operation: str, name: str) -> None:
         if operation == "put" and name.startswith("snapshots/"):
+            assert first_has_it.wait(60)
             raise DeniedError("full", location="b", name=name)
 
     world.stores[1].fault = no_manifest

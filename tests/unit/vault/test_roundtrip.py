@@ -27,7 +27,6 @@ from weddingbackup.vault.read import listing, read_file, restore
 from weddingbackup.vault.vault import Vault
 from weddingbackup.vault.write import JobFacts, SourceInput, backup
 
-
 _names = st.binary(min_size=1, max_size=6).filter(
     lambda n: n not in {b".", b".."} and b"/" not in n and b"\0" not in n
 )
