@@ -1,6 +1,6 @@
 """What becomes of a RecoveryRequest: which point it brings back, how far it is, and what to do about its Jobs."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -276,13 +276,25 @@ def _row(
         "rows": report.rows,
         "bytes": report.bytes,
         "duration_seconds": round(report.seconds, 1),
-        "warnings": [warning[:1024] for warning in report.warnings[:32]],
+        "warnings": [text[:1024] for text in (*_damage(report), *report.warnings)][:32],
     }
     if report.error is not None:
         done |= {"phase": SourcePhase.FAILED, "message": report.error.message[:1024]}
     else:
         done |= {"phase": SourcePhase.COMPLETED, "message": None, "percent": 100}
     return row.model_copy(update=done)
+
+
+def _damage(report: RestoreReport) -> Iterator[str]:
+    """Say of each location what did not verify there. The worker may have shortened the list."""
+    found: dict[str, list[str]] = {}
+    for each in report.damaged:
+        found.setdefault(each.location, []).append(each.object)
+    for location, objects in found.items():
+        yield (
+            f"{location}: at least {len(objects)} objects are missing or damaged there"
+            f" and were read elsewhere, for example {objects[0]}"
+        )
 
 
 def lost_its_report(row: SourceStatus, workload: Workload) -> bool:

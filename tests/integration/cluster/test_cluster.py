@@ -1,19 +1,16 @@
 """The test cluster does what tests lean on, and leaves nothing when it is taken down."""
 
-import contextlib
 import http.server
 import json
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests import cluster as clusters
-from tests.cluster import Cluster, ClusterError
+from tests.cluster import Cluster
 from tests.cluster.images import HELPER, write_helper
-from tests.cluster.layout import Layout
-from tests.cluster.processes import run, wait_until
+from tests.cluster.traces import left_behind, traces
 
 pytestmark = pytest.mark.integration
 
@@ -25,63 +22,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KUBECONFIG", raising=False)  # a cluster that was given is nobody's to remake
         clusters.down(NAME)
-        before = traces()
+        before = traces(NAME)
         cluster = clusters.up(NAME, nodes=2)
         helper = tmp_path_factory.mktemp("image") / "helper.tar"
         write_helper(helper)
         cluster.load_image(helper)
         yield cluster
         clusters.down(NAME)
-        left: set[str] = set()
-
-        def clean() -> bool:
-            left.clear()
-            left.update(traces() - before - traces_of_others(cluster))
-            return not left
-
-        # The kernel takes a moment over what was killed; what we left would stay.
-        with contextlib.suppress(ClusterError):
-            wait_until(clean, "the cluster's last traces to go", seconds=20)
-        assert not left
+        assert not left_behind(NAME, before, cluster.host_address)
         assert clusters.running(NAME) is None
-
-
-def traces() -> set[str]:
-    """All that a cluster could leave on this machine: mounts, links, routes, rules, groups, files."""
-    layout = Layout(NAME)
-    groups = Path("/sys/fs/cgroup").glob(f"**/{layout.cgroup}")
-    folders = [
-        layout.folder,
-        *map(Path, ("/etc/cni", "/opt/cni", "/run/cni-addresses", "/run/containerd", "/run/netns")),
-        *map(Path, ("/run/runc", "/var/lib/cni", "/var/lib/containerd", "/var/lib/kubelet")),
-        *map(Path, ("/var/log/containers", "/var/log/pods")),
-    ]
-    return {
-        *Path("/proc/self/mountinfo").read_text().splitlines(),
-        *run("ip", "-oneline", "link").splitlines(),
-        *run("ip", "route", "show", "table", "all").splitlines(),
-        *run("nft", "list", "tables").splitlines(),
-        *map(str, groups),
-        *(command for command in commands() if str(layout.folder) in command),
-        *(str(folder) for folder in folders if folder.exists()),
-    }
-
-
-def traces_of_others(cluster: Cluster) -> set[str]:
-    """Of these traces, the ones of other clusters, which come and go while this test runs."""
-    own = f"weddings{cluster.host_address.split('.')[1]}"
-    return {
-        trace
-        for trace in traces()
-        if "weddings" in trace and own not in trace and NAME not in trace
-    }
-
-
-def commands() -> Iterator[str]:
-    """The command lines of all processes."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
-            yield path.read_bytes().decode(errors="replace").replace("\0", " ")
 
 
 @pytest.fixture

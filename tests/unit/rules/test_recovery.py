@@ -154,6 +154,17 @@ class TestProgress:
         assert {row.name: row.bytes for row in status.locations} == {"a": 10, "b": 8}
         assert status.locations_used == 2
 
+    def test_damage_that_was_met_is_told_a_location(self) -> None:
+        met = [("a", "packs/1"), ("b", "packs/1"), ("a", "packs/2")]
+        damaged = [{"location": location, "object": name} for location, name in met]
+        [row] = step(pinned("p"), p=done("p", damaged=damaged)).sources
+        assert row.phase is SourcePhase.COMPLETED
+        assert [text.split(" objects")[0] for text in row.warnings] == [
+            "a: at least 2",
+            "b: at least 1",
+        ]
+        assert "packs/1" in row.warnings[0]
+
     def test_bytes_are_counted_once_however_often_it_is_looked_at(self) -> None:
         order = pinned("p", "q")
         half = step(order, p=done("p"), q=Workload())
