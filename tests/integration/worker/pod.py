@@ -125,12 +125,15 @@ class Pod:
     def kit_file(self) -> Path:
         return self._path(tasks.KIT_FILE)
 
+    def location_directory(self, location: str) -> Path:
+        return self._path(tasks.location_directory(location))
+
     def mount_kit(self, kit: Kit) -> None:
         self.kit_file.parent.mkdir(parents=True, exist_ok=True)
         self.kit_file.write_bytes(kit.to_json())
 
     def mount_credentials(self, location: str, credentials: Any) -> None:
-        directory = self._path(tasks.location_directory(location))
+        directory = self.location_directory(location)
         directory.mkdir(parents=True, exist_ok=True)
         for key, value in credentials.items():
             (directory / key).write_text(value)

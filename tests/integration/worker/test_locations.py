@@ -1,14 +1,14 @@
 """Locations that are away, refuse us or lack their bucket: a quorum goes on, and others are told of."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.integration.worker import trees
-from tests.integration.worker.pod import Pod
+from tests.integration.worker.pod import Ended, Pod
 from tests.servers.locations import Location
+from tests.servers.process import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -20,8 +20,8 @@ def source(tmp_path: Path) -> Path:
     return trees.photographs(tmp_path / "source")
 
 
-def restored(worker: Pod, made: object, target: Path) -> dict[str, object]:
-    back = worker.run("restore", worker.restore_task(made.point, target))  # type: ignore[attr-defined]
+def restored(worker: Pod, made: Ended, target: Path) -> dict[str, object]:
+    back = worker.run("restore", worker.restore_task(made.point, target))
     assert back.code == 0, back
     return trees.facts(target)
 
@@ -32,17 +32,13 @@ def test_a_location_that_is_away_from_the_start_is_passed_over_and_caught_up(
     worker = pod(three)
     away = three[2]
     away.proxy.cut()
-    begun = time.monotonic()
     made = worker.backup(worker.volume(source), quorum=2)
-    print("backup", time.monotonic() - begun)
     assert made.phases == {
         "london": "Committed",
         "frankfurt": "Committed",
         away.name: "Failed",
     }
-    begun = time.monotonic()
     assert restored(worker, made, tmp_path / "back") == trees.facts(source)
-    print("restore", time.monotonic() - begun)
 
     away.proxy.heal()
     copied = worker.run("copy", worker.copy_task(made.point, away.name))
@@ -52,3 +48,104 @@ def test_a_location_that_is_away_from_the_start_is_passed_over_and_caught_up(
     for location in three[:2]:
         location.proxy.cut()
     assert restored(worker, made, tmp_path / "from-the-copy") == trees.facts(source)
+
+
+def test_a_location_that_drops_out_half_way_does_not_stop_the_quorum(
+    pod: MakePod, three: list[Location], tmp_path: Path
+) -> None:
+    worker = pod(three)
+    source = trees.photographs(tmp_path / "source", count=5, size=8 * trees.MIB)
+    leaving = three[2]
+    # So slow that it cannot be done by the time that it leaves.
+    leaving.proxy.toxic("bandwidth", "upstream", rate=2000)
+    job = worker.start("backup", worker.backup_task(worker.volume(source), quorum=2))
+    worker.wait_for("london", "packs/")
+    leaving.proxy.cut()
+    made = job.wait()
+    assert made.code == 0, made
+    assert made.phases["london"] == made.phases["frankfurt"] == "Committed"
+    assert made.phases[leaving.name] in {"Failed", "Lagging"}
+    assert worker.objects(leaving.name, "snapshots/") == {}
+    assert restored(worker, made, tmp_path / "back") == trees.facts(source)
+
+
+def test_a_location_that_drops_out_of_a_restore_is_done_without(
+    pod: MakePod, three: list[Location], tmp_path: Path
+) -> None:
+    worker = pod(three)
+    source = trees.photographs(tmp_path / "source", count=5, size=8 * trees.MIB)
+    made = worker.backup(worker.volume(source))
+    for location in three:
+        location.proxy.toxic("bandwidth", "downstream", rate=8000)
+    target = tmp_path / "back"
+    job = worker.start("restore", worker.restore_task(made.point, target))
+    wait_until(lambda: any(target.rglob("*.jpg")), seconds=60, what="the first file")
+    three[0].proxy.cut()
+    three[1].proxy.cut()
+    back = job.wait()
+    assert (back.code, trees.facts(target)) == (0, trees.facts(source)), back
+
+
+def test_wrong_credentials_are_told_and_do_not_stop_the_quorum(
+    pod: MakePod, three: list[Location], source: Path, tmp_path: Path
+) -> None:
+    worker = pod(three)
+    wrong = {**three[0].credentials, "secretAccessKey": "not-the-key"}
+    worker.mount_credentials("london", wrong)
+    made = worker.backup(worker.volume(source), quorum=2)
+    [london] = [row for row in made.report["locations"] if row["name"] == "london"]
+    assert london["phase"] == "Failed"
+    assert "credentials" in london["message"]
+    assert restored(worker, made, tmp_path / "back") == trees.facts(source)
+
+
+def test_credentials_that_are_not_mounted_are_told_with_the_secrets_name(
+    pod: MakePod, three: list[Location], source: Path
+) -> None:
+    worker = pod(three)
+    for file in worker.location_directory("london").iterdir():
+        file.unlink()
+    made = worker.backup(worker.volume(source), quorum=2)
+    [london] = [row for row in made.report["locations"] if row["name"] == "london"]
+    assert (london["phase"], "accessKeyId" in london["message"]) == ("Failed", True)
+
+
+def test_a_bucket_that_is_missing_is_told_and_does_not_stop_the_quorum(
+    pod: MakePod, three: list[Location], source: Path
+) -> None:
+    worker = pod(three)
+    worker.accesses[0] = worker.accesses[0].model_copy(update={"bucket": "no-such-bucket"})
+    made = worker.backup(worker.volume(source), quorum=2)
+    [london] = [row for row in made.report["locations"] if row["name"] == "london"]
+    assert (london["phase"], "no-such-bucket" in london["message"]) == ("Failed", True)
+
+
+def test_without_a_quorum_nothing_is_committed_and_trying_again_helps(
+    pod: MakePod, three: list[Location], source: Path, tmp_path: Path
+) -> None:
+    worker = pod(three)
+    task = worker.backup_task(worker.volume(source), quorum=2)
+    three[0].proxy.cut()
+    three[1].proxy.cut()
+    ended = worker.run("backup", task)
+    assert (ended.code, ended.error) == (4, "QuorumUnreachable")
+    assert "london" in ended.message
+    assert "frankfurt" in ended.message
+    assert worker.objects("paris", "snapshots/") == {}
+
+    three[0].proxy.heal()
+    made = worker.run("backup", task)
+    assert made.code == 0, made
+    assert restored(worker, made, tmp_path / "back") == trees.facts(source)
+
+
+def test_a_restore_without_any_location_may_be_tried_again(
+    pod: MakePod, three: list[Location], source: Path, tmp_path: Path
+) -> None:
+    worker = pod(three)
+    made = worker.backup(worker.volume(source))
+    for location in three:
+        location.proxy.cut()
+    back = worker.run("restore", worker.restore_task(made.point, tmp_path / "back"))
+    assert back.code == 4, back
+    assert list(tmp_path.glob("back/*")) == []
