@@ -2,6 +2,7 @@
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.sources.child import drop_rights, in_child
-from tests.unit.sources.volume.copying import copy
+from tests.unit.sources.volume.copying import copy, read_all
 from tests.unit.sources.volume.kinds import every_kind
 from tests.unit.sources.volume.trees import look
 from weddingbackup.sources.volume import VolumeSource, VolumeTarget
+from weddingbackup.sources.volume.names import join
 
 
 def restore(origin: Path, goal: Path, *, small: bool = False) -> list[str]:
@@ -63,8 +65,8 @@ def test_a_user_without_rights_gets_back_all_of_its_own(place: Path) -> None:
 
 
 def test_a_tree_may_be_deeper_than_the_longest_path(origin: Path, goal: Path) -> None:
-    """1,500 levels of 100 bytes each: 150 kB of path, where the kernel takes 4 kB at once."""
-    levels = [b"%04d" % level + b"d" * 96 for level in range(1500)]
+    """1,100 levels of 20 bytes: 22 kB of path, where the kernel takes 4 kB at once."""
+    levels = [b"%04d" % level + b"d" * 16 for level in range(1100)]
     fd = os.open(origin, os.O_RDONLY)
     for name in levels:
         os.mkdir(name, dir_fd=fd)
@@ -84,6 +86,37 @@ def down(fd: int, name: bytes) -> int:
     below = os.open(name, os.O_RDONLY, dir_fd=fd)
     os.close(fd)
     return below
+
+
+def test_many_threads_share_a_source_and_a_target(origin: Path, goal: Path) -> None:
+    """More directories than handles are kept open, visited by all threads in no order."""
+    for number in range(400):
+        directory = origin / f"{number % 20:02}" / f"{number:03}"
+        directory.mkdir(parents=True)
+        for name in ("a", "b"):
+            (directory / name).write_text(f"{number} {name}")
+    source, target = VolumeSource(origin), VolumeTarget(goal, privileged=False)
+    target.directory(b"", source.root())
+    upper = source.children(b"")
+    for entry in upper:
+        target.directory(entry.name, entry)
+
+    def carry(path: bytes) -> None:
+        name = path.rpartition(b"/")[2]
+        (entry,) = (child for child in source.children(path[:2]) if child.name == name)
+        target.directory(path, entry)
+        for child in source.children(path):
+            read, data = read_all(source.open(join(path, child.name), child))
+            target.small_file(join(path, child.name), read, data)
+        target.finish_directory(path, entry)
+
+    with ThreadPoolExecutor(8) as pool:
+        paths = [f"{number % 20:02}/{number:03}".encode() for number in range(400)]
+        list(pool.map(carry, paths))
+    for entry in upper:
+        target.finish_directory(entry.name, entry)
+    target.finish_directory(b"", source.root())
+    assert look(goal) == look(origin)
 
 
 # A tree as a nested value: a directory is a dictionary, a file its bytes and mode.
