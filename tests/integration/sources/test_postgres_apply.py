@@ -615,6 +615,22 @@ def test_rights_to_write_are_needed_and_named(database: Database, tmp_path: Path
     )
 
 
+def test_tables_that_point_here_are_read_only_where_rows_have_to_leave(
+    database: Database, tmp_path: Path
+) -> None:
+    directory = small(database, tmp_path, more="ALTER TABLE parent ADD UNIQUE (v);")
+    uri = database.role("restorer")
+    database.run(f"""
+        CREATE TABLE invoices (id int PRIMARY KEY, p int REFERENCES parent);
+        GRANT ALL ON parent, child TO {user_of(uri)};
+        DELETE FROM child WHERE id < 5; DELETE FROM parent WHERE id = 1;
+    """)
+    apply(directory, uri)
+    database.run("INSERT INTO parent VALUES (3, 'a', 'new')")
+    message = refused(database, directory, uri=uri)
+    assert "rows of table public.invoices that point to public.parent: permission denied" in message
+
+
 def test_no_rows_are_written_past_row_level_security(database: Database, tmp_path: Path) -> None:
     directory = small(database, tmp_path)
     uri = database.role("tenant")

@@ -169,6 +169,15 @@ def _find_colliding(
     """
     if not table.contested:
         return
+    colliding = sql.SQL("FROM {} t JOIN {} s ON {} WHERE {} AND {}").format(
+        relation(table.chosen.table),
+        table.temporary("stage"),
+        table.same_row("t", "s"),
+        table.is_in("changed", "t"),
+        _differ("t", "s", table.contested),
+    )
+    if not _number(connection, sql.SQL("SELECT count(*) {}").format(colliding)):
+        return
     names = {column.name for column in table.key}
     pinned = [
         sql.SQL("AND NOT {}").format(_pointed_at_from_outside(key, "t", by_name))
@@ -177,15 +186,8 @@ def _find_colliding(
     ]
     with plain_errors(f"looking for rows that point to table {table.name}"):
         connection.execute(
-            sql.SQL("INSERT INTO {} SELECT {} FROM {} t JOIN {} s ON {} WHERE {} AND {} {}").format(
-                table.temporary("vacate"),
-                table.key_of("t"),
-                relation(table.chosen.table),
-                table.temporary("stage"),
-                table.same_row("t", "s"),
-                table.is_in("changed", "t"),
-                _differ("t", "s", table.contested),
-                sql.SQL(" ").join(pinned),
+            sql.SQL("INSERT INTO {} SELECT {} {} {}").format(
+                table.temporary("vacate"), table.key_of("t"), colliding, sql.SQL(" ").join(pinned)
             )
         )
 
@@ -222,6 +224,10 @@ def _follow_pointers(
 def _refuse_harm(
     connection: Connection, table: Restored, by_name: dict[Name, Restored], catalog: Catalog
 ) -> None:
+    if not _number(
+        connection, sql.SQL("SELECT count(*) FROM {}").format(table.temporary("vacate"))
+    ):
+        return  # and no right to read the tables that point here is needed
     for key in _keys_to(table, catalog):
         query = sql.SQL("SELECT count(*) FROM {} p WHERE {} AND {}").format(
             relation(table.chosen.table),
