@@ -54,11 +54,10 @@ class Reconciler:
         try:
             async with self.context.lock(resource, namespace, name):
                 changed = await self._steps(resource, namespace, name)
+            if changed is not None and namespace is not None:
+                await self._tell_related(resource, namespace, changed)
         except Exception:  # noqa: BLE001  one object's failure never holds up another
             _log.exception("reconcile failed", kind=resource.kind, namespace=namespace, name=name)
-            return
-        if changed is not None and resource is BACKUPS:
-            await self.settle(POLICIES, namespace, changed["spec"]["policyRef"]["name"])
 
     async def probe(self, name: str, watch: Watch) -> None:
         """Probe a location if it is time to; when it comes or goes, those who wait for that are told."""
@@ -82,6 +81,18 @@ class Reconciler:
             if not await _RECONCILES[resource](self.context, body):
                 return None if _phase(body) == _phase(first) else body
         return body
+
+    async def _tell_related(self, resource: Resource, namespace: str, changed: Object) -> None:
+        """A backup's new phase is its policy's business; both are that of the backups that wait."""
+        if resource not in {POLICIES, BACKUPS}:
+            return
+        policy = _policy_of(changed)
+        if resource is BACKUPS:
+            await self.settle(POLICIES, namespace, policy)
+        mine = {names.LABEL_POLICY: policy}
+        for body in await self.context.cluster.list(BACKUPS, namespace, labels=mine):
+            if _phase(body) in {None, BackupPhase.PENDING}:
+                await self.settle(BACKUPS, namespace, body["metadata"]["name"])
 
     async def _tell_waiting(self) -> None:
         home = self.context.home
@@ -214,6 +225,12 @@ def _condition(status: Mapping[str, Any], kind: str) -> str | None:
             found: str = condition["status"]
             return found
     return None
+
+
+def _policy_of(body: Object) -> str:
+    reference = body["spec"].get("policyRef") or body["metadata"]
+    policy: str = reference["name"]
+    return policy
 
 
 def _phase(body: Object) -> str | None:

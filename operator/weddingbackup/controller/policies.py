@@ -54,7 +54,7 @@ async def reconcile(context: Context, body: Object) -> bool:
     status = rules.assess(policy, facts, now=now)
     status, ordered = await _order(context, policy, status, jobs, now)
     published = await context.publish(POLICIES, body, status)
-    return ordered or not published
+    return ordered or not published or status.phase is not policy.status.phase
 
 
 async def _order(

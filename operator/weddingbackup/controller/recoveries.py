@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
+import structlog
+
 from weddingbackup.controller import access, workers
-from weddingbackup.controller.access import CredentialsError
-from weddingbackup.controller.bulkheads import HungError
 from weddingbackup.controller.context import Context
 from weddingbackup.controller.workers import NameTakenError, Seen
 from weddingbackup.kube import jobs, registry
@@ -24,10 +24,11 @@ from weddingbackup.rules.locations import is_readable
 from weddingbackup.rules.recovery import RecoveryPoint, Restore, Wanted
 from weddingbackup.rules.workload import Problem
 from weddingbackup.stores import open_store
-from weddingbackup.stores.errors import StoreError
 from weddingbackup.stores.retry import Retry
 from weddingbackup.vault import catalog
 from weddingbackup.vault.names import SNAPSHOTS
+
+_log = structlog.get_logger()
 
 _LISTING_SECONDS = 10.0
 """For one location to tell its points; those that take longer are left out."""
@@ -171,7 +172,8 @@ async def _ask(
     try:
         reach, credentials = await access.for_operator(context, location)
         found = await context.bulkheads.run(f"points/{name}", ask, seconds=_LISTING_SECONDS)
-    except (CredentialsError, HungError, StoreError):
+    except Exception as error:  # noqa: BLE001  whatever an SDK throws, one location never holds up another
+        _log.warning("a location did not tell its points", location=name, error=str(error))
         return None
     return None if name in found.unanswered else found.points
 
