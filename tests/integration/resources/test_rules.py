@@ -140,7 +140,7 @@ BAD: list[tuple[str, Object, str, Any, str]] = [
     ("In without values", POLICY, "spec.placement.locationSelector", {"matchExpressions": [{"key": "a", "operator": "In"}]}, "write values with In and NotIn"),
     ("Exists with values", POLICY, "spec.placement.locationSelector", {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}, "none with Exists"),
     ("an amount that is none", POLICY, "spec.worker.resources", {"limits": {"memory": "much"}}, "for example 500m of cpu or 512Mi of memory"),
-    ("a negative amount", POLICY, "spec.worker.resources", {"limits": {"cpu": "-1"}}, "for example 500m of cpu or 512Mi of memory"),
+    ("a negative amount", POLICY, "spec.worker.resources", {"requests": {"cpu": "-1"}}, "for example 500m of cpu or 512Mi of memory"),
     ("a negative number", POLICY, "spec.worker.resources", {"limits": {"cpu": -1}}, "for example 500m of cpu or 512Mi of memory"),
     ("an unknown privilege", POLICY, "spec.worker.privilege", "Admin", 'supported values: "App", "Root"'),
     ("Root with a user", POLICY, "spec.worker", {"privilege": "Root", "runAsUser": 1000}, "leave runAsUser and runAsGroup away"),
