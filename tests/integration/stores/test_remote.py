@@ -21,6 +21,7 @@ from weddingbackup.stores.api import Keeper, ObjectInfo, PutIntent, SignedReques
 from weddingbackup.stores.errors import (
     CorruptError,
     DeniedError,
+    ExistsError,
     MissingError,
     StoreError,
     TransientError,
@@ -251,6 +252,18 @@ def test_a_put_whose_answer_got_lost_is_a_success_when_the_bytes_are_there(remot
     put(remote.store(on_pause=heal), "packs/one", data)
     assert pauses == [1]
     assert direct.get("packs/one") == data
+
+
+def test_a_put_that_never_gets_through_is_a_success_when_the_bytes_are_there(
+    remote: Remote,
+) -> None:
+    """As with a server that refuses a taken name and hangs up before it has read the body."""
+    data = os.urandom(3 << 20)
+    put(remote.store(), "packs/one", data)
+    remote.location.proxy.toxic("limit_data", "upstream", bytes=1 << 20)
+    put(remote.store(), "packs/one", data)
+    with pytest.raises(ExistsError):
+        put(remote.store(), "packs/one", data[::-1])
 
 
 def test_a_server_that_falls_silent_does_not_hold_us(remote: Remote) -> None:
