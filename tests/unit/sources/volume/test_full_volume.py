@@ -1,6 +1,7 @@
-"""A volume that cannot take what it is given, made of real file systems in a child's own mounts."""
+"""Volumes that cannot take what they are given, made of real file systems in a child's own mounts."""
 
 import os
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -82,3 +83,34 @@ def test_a_read_only_volume_is_refused_at_once(goal: Path) -> None:
             VolumeTarget(goal, privileged=False).directory(b"", TOP)
 
     on_a_volume(goal, "ro", run)
+
+
+def test_a_hard_link_that_cannot_be_made_becomes_a_copy(goal: Path) -> None:
+    """Two file systems stand for one that knows no hard links."""
+    (goal / "inner").mkdir()
+    (goal / "there").mkdir()
+
+    def run() -> None:
+        target = VolumeTarget(goal, privileged=False)
+        data = os.urandom(3 * MIB)
+        photo = Entry(
+            b"photo",
+            EntryType.FILE,
+            size=3 * MIB,
+            mode=0o640,
+            uid=os.geteuid(),
+            gid=os.getegid(),
+            mtime_ns=10**18,
+        )
+        target.small_file(b"inner/photo", photo, data)
+        target.link(b"there/copy", b"inner/photo")
+        copy = goal / "there" / "copy"
+        assert copy.read_bytes() == data
+        assert stat.S_IMODE(copy.stat().st_mode) == 0o640
+        assert copy.stat().st_mtime_ns == 10**18
+        assert names(goal / "there") == {b"copy"}
+        assert target.warnings() == [
+            "A hard link could not be made, a copy stands in its place: 1 (there/copy)"
+        ]
+
+    on_a_volume(goal / "inner", "size=8m", run)

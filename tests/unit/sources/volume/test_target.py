@@ -215,15 +215,6 @@ def test_a_hard_link_that_is_there_already_leaves_no_second_name(goal: Path) -> 
     assert (goal / "photo").stat().st_ino == (goal / "same photo").stat().st_ino
 
 
-def test_a_hard_link_that_is_not_allowed_becomes_a_copy(goal: Path) -> None:
-    target = open_target(goal)
-    put(target, b"photo", b"x" * 3_000_000, mode=0o640)
-    target._copy(target._tree.top, b"photo", b"copy")
-    facts = look(goal)
-    assert facts[b"copy"] | {"same file as": None} == facts[b"photo"] | {"same file as": None}
-    assert "copy stands in its place: 1 (copy)" in target.warnings()[0]
-
-
 def test_files_take_no_access_list_and_group_from_the_directory(goal: Path) -> None:
     goal.chmod(0o2777)
     if has_xattrs(goal):
