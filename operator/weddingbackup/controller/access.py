@@ -45,6 +45,23 @@ def mounts(locations: Iterable[BackupLocation]) -> list[Mount]:
     ]
 
 
+async def with_credentials(
+    context: Context, locations: Iterable[BackupLocation]
+) -> list[BackupLocation]:
+    """Those whose Secrets are there: a pod that mounts one that is not never starts."""
+    complete = []
+    for location in locations:
+        spec = location.spec
+        references = [spec.credentials_secret_ref, *filter(None, [spec.ca_secret_ref])]
+        found = [
+            await context.cluster.get(SECRETS, reference.name, context.home)
+            for reference in references
+        ]
+        if all(found):
+            complete.append(location)
+    return complete
+
+
 async def for_operator(
     context: Context, location: BackupLocation
 ) -> tuple[LocationAccess, Mapping[str, str]]:

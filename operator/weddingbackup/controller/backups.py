@@ -55,12 +55,15 @@ async def _labelled(context: Context, body: Object, backup: BackupJob) -> tuple[
 
 async def _next(context: Context, backup: BackupJob) -> Status | None:
     """The status to write; None where there is nothing more to do."""
+    if backup.metadata.namespace != context.home and backup.status.phase not in rules.ENDED:
+        # In every phase: a status can be forged, and workers see secrets of this namespace.
+        return rules.waiting(backup, rules.not_served(context.home), now=context.now())
     match backup.status.phase:
         case Phase.PENDING:
             return await _start(context, backup)
         case Phase.RUNNING:
             return await _go_on(context, backup)
-        case Phase.COMPLETED:
+        case Phase.COMPLETED if backup.metadata.namespace == context.home:
             return await _replicate(context, backup)
         case _:
             return None
@@ -71,7 +74,7 @@ async def _start(context: Context, backup: BackupJob) -> Status:
     if backup.spec.cancel:
         return rules.waiting(backup, Problem("Cancelled", ""), now=now)
     policy = await _policy(context, backup)
-    answer = rules.admit(backup, policy, await _rivals(context, backup), home=context.home, now=now)
+    answer = rules.admit(backup, policy, await _rivals(context, backup), now=now)
     if isinstance(answer, Problem):
         return rules.waiting(backup, answer, now=now)
     vault = await _vault(context, backup)
@@ -119,10 +122,13 @@ async def _make_job(context: Context, backup: BackupJob, status: Status) -> Stat
         problem = Problem("PolicyNotFound", f"WeddingBackupPolicy {name} was deleted meanwhile.")
         return rules.failed(backup, problem, now=now)
     locations = await access.registered(context)
-    placed = [locations[row.name] for row in status.locations if row.name in locations]
+    placed = await access.with_credentials(
+        context, (locations[row.name] for row in status.locations if row.name in locations)
+    )
     if len(placed) < (status.quorum or 0):
         problem = Problem(
-            "LocationsGone", "Locations that it was planned for are registered no longer."
+            "LocationsGone",
+            "Too many of the locations that it was planned for are gone, or their Secrets.",
         )
         return rules.failed(backup, problem, now=now)
     assert status.vault is not None
@@ -214,9 +220,13 @@ async def _catch_up(
     if decision.delete and seen is not None:
         await workers.remove(context, seen)
     if decision.create:
-        await workers.create(
-            context, _build_copy(context, backup, name, row.name, locations), backup.metadata.uid
+        # Only from where the commit is known to be: a location that is down would only cost time.
+        holders = (*rules.committed_rows(backup.status), row.name)
+        taking_part = await access.with_credentials(
+            context, (locations[each] for each in holders if each in locations)
         )
+        body = _build_copy(context, backup, name, row.name, taking_part)
+        await workers.create(context, body, backup.metadata.uid)
     return decision.row
 
 
@@ -225,13 +235,10 @@ def _build_copy(
     backup: BackupJob,
     name: str,
     target: str,
-    locations: dict[str, BackupLocation],
+    taking_part: list[BackupLocation],
 ) -> Object:
     assert backup.status.vault is not None
     assert backup.status.manifest is not None
-    # Only from where the commit is known to be: a location that is down would only cost time.
-    held = rules.committed_rows(backup.status)
-    taking_part = [locations[name] for name in (*held, target) if name in locations]
     task = tasks.CopyTask(
         vault=tasks.VaultRef(id=backup.status.vault.id, prefix=backup.status.vault.prefix),
         manifests=[backup.status.manifest.name],

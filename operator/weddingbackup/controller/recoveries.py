@@ -48,7 +48,10 @@ async def reconcile(context: Context, body: Object) -> bool:
     if request.metadata.deletion_timestamp is not None or request.status.phase in rules.ENDED:
         return False
     try:
-        if request.status.phase is Phase.RECOVERING:
+        if request.metadata.namespace != context.home:
+            # In every phase: a status can be forged, and workers see secrets of this namespace.
+            status = rules.failed(request, not_served(context.home), now=context.now())
+        elif request.status.phase is Phase.RECOVERING:
             status = await _go_on(context, request)
         elif request.spec.cancel:
             status = rules.cancelled(request, now=context.now())
@@ -64,8 +67,6 @@ async def reconcile(context: Context, body: Object) -> bool:
 
 async def _plan(context: Context, request: RecoveryRequest) -> Status:
     """Choose the point, and pin it."""
-    if request.metadata.namespace != context.home:
-        raise _RefusedError(not_served(context.home))
     policy = await _policy(context, request)
     vault = await _vault(context, policy)
     wanted = await _wanted(context, request)
@@ -240,7 +241,7 @@ async def _make_jobs(context: Context, request: RecoveryRequest, missing: Iterab
         raise _RefusedError(restores)
     known = await access.registered(context)
     # Never from a location that is known to be down; from all others at once.
-    locations = [location for location in known.values() if is_readable(location)]
+    locations = await access.with_credentials(context, filter(is_readable, known.values()))
     bodies = [
         _build(context, request, policy, vault, locations, restore)
         for restore in restores

@@ -51,7 +51,6 @@ def admit(
     policy: WeddingBackupPolicy | None,
     rivals: Sequence[BackupJob],
     *,
-    home: str,
     now: datetime,
 ) -> Status | Problem:
     """Whether a pending backup may start: the status that plans it, or what it waits for.
@@ -60,10 +59,9 @@ def admit(
         backup: the one to decide on, in phase Pending.
         policy: None where there is none.
         rivals: all BackupJobs of the same policy.
-        home: the operator's own namespace, the only one that is served.
         now: the moment to decide for.
     """
-    if problem := _obstacle(backup, policy, rivals, home):
+    if problem := _obstacle(backup, policy, rivals):
         return problem
     assert policy is not None
     rows = [LocationStatus(name=location.name) for location in policy.status.locations]
@@ -81,11 +79,8 @@ def _obstacle(
     backup: BackupJob,
     policy: WeddingBackupPolicy | None,
     rivals: Sequence[BackupJob],
-    home: str,
 ) -> Problem | None:
     name = backup.spec.policy_ref.name
-    if backup.metadata.namespace != home:
-        return not_served(home)
     if policy is None:
         return Problem(
             "PolicyNotFound",

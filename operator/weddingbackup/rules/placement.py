@@ -175,15 +175,15 @@ def _problem(chosen: Sequence[Candidate], wish: Wish, rejected: Mapping[str, str
     missing = []
     if len(chosen) < wish.copies:
         missing.append(f"{wish.copies} copies need as many locations, and {len(chosen)} fit")
-    if len(providers) < wish.min_providers:
+    if chosen and len(providers) < wish.min_providers:
         missing.append(
             f"minProviders {wish.min_providers} is asked for, and there are only "
-            f"{', '.join(sorted(providers)) or 'none'}"
+            f"{', '.join(sorted(providers))}"
         )
-    if len(regions) < wish.min_regions:
+    if chosen and len(regions) < wish.min_regions:
         missing.append(
             f"minRegions {wish.min_regions} is asked for, and there are only "
-            f"{', '.join(sorted(regions)) or 'none'}"
+            f"{', '.join(sorted(regions))}"
         )
     if not missing:
         return ""

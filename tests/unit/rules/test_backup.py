@@ -39,15 +39,15 @@ def status_of(status: Status, kind: str) -> ConditionStatus | None:
     return found.status if found else None
 
 
-def refused(job: BackupJob, *rivals: BackupJob, home: str = "home") -> str:
-    answer = admit(job, READY, rivals, home=home, now=NOON)
+def refused(job: BackupJob, *rivals: BackupJob) -> str:
+    answer = admit(job, READY, rivals, now=NOON)
     assert isinstance(answer, Problem)
     return answer.reason
 
 
 class TestAdmission:
     def test_a_backup_is_planned_before_it_runs(self) -> None:
-        planned = admit(backup(), READY, [], home="home", now=NOON)
+        planned = admit(backup(), READY, [], now=NOON)
         assert isinstance(planned, Status)
         assert planned.phase is Phase.RUNNING
         assert [row.name for row in planned.locations] == ["a", "b", "c"]
@@ -55,13 +55,12 @@ class TestAdmission:
         assert status_of(planned, "Reconciling") is ConditionStatus.TRUE
 
     def test_what_stands_in_the_way(self) -> None:
-        assert refused(backup(), home="elsewhere") == "NamespaceNotServed"
         for found, reason in (
             (None, "PolicyNotFound"),
             (policy(), "PolicyNotReady"),
             (policy(status=placed("a", phase="Blocked")), "PolicyNotReady"),
         ):
-            answer = admit(backup(), found, [], home="home", now=NOON)
+            answer = admit(backup(), found, [], now=NOON)
             assert isinstance(answer, Problem)
             assert answer.reason == reason
 
@@ -71,7 +70,7 @@ class TestAdmission:
         assert refused(backup(), older) == "WaitingForEarlierBackup"
         assert refused(older, backup(status=running("a"))) == "WaitingForEarlierBackup"
         for rival in (younger, backup(), backup("z", status={"phase": "Failed"})):
-            assert isinstance(admit(backup(), READY, [rival], home="home", now=NOON), Status)
+            assert isinstance(admit(backup(), READY, [rival], now=NOON), Status)
 
     @given(st.permutations(["a", "b", "c"]), st.lists(st.integers(0, 9), min_size=3, max_size=3))
     def test_of_several_that_wait_exactly_one_may_start(
@@ -81,7 +80,7 @@ class TestAdmission:
             backup(name, meta={"creationTimestamp": f"2026-12-05T11:0{minute}:00Z"})
             for name, minute in zip(names, minutes, strict=True)
         ]
-        answers = [admit(job, READY, jobs, home="home", now=NOON) for job in jobs]
+        answers = [admit(job, READY, jobs, now=NOON) for job in jobs]
         assert sum(isinstance(answer, Status) for answer in answers) == 1
 
     def test_waiting_says_whether_a_person_has_to_act(self) -> None:

@@ -1,0 +1,255 @@
+"""The operator is killed between any two lines: what the next reconcile makes of what it finds."""
+
+import asyncio
+
+import pytest
+
+from tests.e2e.world import condition
+from tests.integration.controller.conftest import Home
+from weddingbackup.controller import backups, workers
+from weddingbackup.controller.erasure import erase
+from weddingbackup.kube import registry
+from weddingbackup.kube.client import BACKUPS, JOBS, POLICIES, REQUESTS, SECRETS, Object
+from weddingbackup.resources import names
+
+pytestmark = pytest.mark.integration
+
+
+async def jobs(home: Home) -> list[Object]:
+    return await home.cluster.list(JOBS, home.namespace)
+
+
+class TestBackup:
+    async def test_planned_but_its_job_not_made(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        await home.add_backup()
+        planned = await home.step(BACKUPS, "one")
+        assert planned["status"]["phase"] == "Running"
+        assert await jobs(home) == []  # killed here
+        locations = planned["status"]["locations"]
+        await home.add_location("d")  # what is planned stays planned
+        going = await home.step(BACKUPS, "one")
+        [job] = await jobs(home)
+        assert going["status"]["job"]["uid"] == job["metadata"]["uid"]
+        assert going["status"]["locations"] == locations
+
+    async def test_its_job_made_but_not_written_down(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        await home.add_backup()
+        await home.settle(BACKUPS, "one")
+        await home.set_status(BACKUPS, "one", {"job": None})  # as if killed before the write
+        going = await home.step(BACKUPS, "one")
+        [job] = await jobs(home)
+        assert going["status"]["job"]["uid"] == job["metadata"]["uid"]
+
+    async def test_its_job_gone_without_a_report(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        await home.add_backup()
+        before = await home.settle(BACKUPS, "one")
+        await home.cluster.delete(JOBS, before["status"]["job"]["name"], home.namespace)
+        after = await home.step(BACKUPS, "one")
+        assert after["status"]["phase"] == "Running"
+        assert after["status"]["job"]["name"] == before["status"]["job"]["name"]
+        assert after["status"]["job"]["uid"] != before["status"]["job"]["uid"]
+
+    async def test_a_job_of_that_name_that_is_not_ours_is_left_alone(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        await home.add_backup()
+        planned = await home.step(BACKUPS, "one")
+        name = planned["status"]["job"]["name"]
+        pod = {"restartPolicy": "Never", "containers": [{"name": "x", "image": "x"}]}
+        await home.make(JOBS, name, spec={"suspend": True, "template": {"spec": pod}})
+        failed = await home.step(BACKUPS, "one")
+        assert failed["status"]["phase"] == "Failed"
+        assert name in failed["status"]["message"]
+        assert len(await jobs(home)) == 1
+
+    async def test_deciding_twice_writes_once(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        await home.add_backup()
+        await home.settle(BACKUPS, "one")
+        first = await refused(home)
+        again = await home.settle(BACKUPS, "one")
+        assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+
+
+class TestSchedule:
+    async def test_a_backup_ordered_but_not_written_down(self, home: Home) -> None:
+        await home.working_policy()
+        [made] = await home.cluster.list(BACKUPS, home.namespace)
+        # Failed, so that it serves its slot by name alone; and as if killed before the policy's status.
+        await home.set_status(BACKUPS, made["metadata"]["name"], {"phase": "Failed"})
+        await home.set_status(POLICIES, "wedding", {"lastScheduledTime": None})
+        policy = await home.settle(POLICIES, "wedding")
+        assert len(await home.cluster.list(BACKUPS, home.namespace)) == 1
+        assert policy["status"]["lastScheduledTime"] == made["spec"]["scheduledAt"]
+
+    async def test_a_trigger_served_but_not_written_down(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True}, trigger={"manual": "now"})
+        assert len(await home.cluster.list(BACKUPS, home.namespace)) == 1
+        await home.set_status(POLICIES, "wedding", {"lastManualTrigger": None})
+        policy = await home.settle(POLICIES, "wedding")
+        assert len(await home.cluster.list(BACKUPS, home.namespace)) == 1
+        assert policy["status"]["lastManualTrigger"] == "now"
+
+
+class TestRecovery:
+    async def test_its_point_pinned_but_no_job_made(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        await home.make(
+            REQUESTS,
+            "back",
+            spec={"policyRef": {"name": "wedding"}},
+            status={
+                "phase": "Recovering",
+                "point": {"manifest": "snapshots/m", "sha256": "ab" * 32},
+                "sources": [{"name": "p", "dataClass": "Portfolio", "phase": "Pending"}],
+            },
+        )
+        first = await home.step(REQUESTS, "back")
+        await home.step(REQUESTS, "back")
+        [job] = await jobs(home)
+        assert job["metadata"]["labels"][names.LABEL_SOURCE] == "p"
+        assert first["status"]["point"] == {"manifest": "snapshots/m", "sha256": "ab" * 32}
+        [task] = [
+            variable["value"]
+            for variable in job["spec"]["template"]["spec"]["containers"][0]["env"]
+            if variable["name"] == "WEDDINGBACKUP_TASK"
+        ]
+        assert '"manifest":"snapshots/m"' in task
+
+
+class TestForgery:
+    async def test_a_status_written_elsewhere_makes_no_job_here(
+        self, home: Home, namespace: str
+    ) -> None:
+        policy = await home.working_policy(schedule={"suspend": True})
+        elsewhere = Home(home.context)
+        elsewhere.namespace = "default"
+        point = {"manifest": "snapshots/m", "sha256": "ab" * 32}
+        name = f"forged-{namespace[-8:]}"
+        forged = {
+            BACKUPS: {
+                "phase": "Running",
+                "quorum": 2,
+                "vault": {"id": policy["status"]["vault"]["id"], "prefix": "x"},
+                "locations": [{"name": row["name"]} for row in policy["status"]["locations"]],
+            },
+            REQUESTS: {
+                "phase": "Recovering",
+                "point": point,
+                "sources": [{"name": "p", "dataClass": "Portfolio"}],
+            },
+        }
+        for resource, status in forged.items():
+            try:
+                spec = {"policyRef": {"name": "wedding"}}
+                await elsewhere.make(resource, name, spec=spec, status=status)
+                told = await elsewhere.settle(resource, name)
+                assert condition(told, "Stalled")["reason"] == "NamespaceNotServed"
+            finally:
+                await home.cluster.delete(resource, name, "default")
+        assert await jobs(home) == []
+
+
+class TestCredentials:
+    async def test_a_location_without_its_secret_is_left_out_of_a_workers_pod(
+        self, home: Home
+    ) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        await home.add_backup()
+        await home.step(BACKUPS, "one")
+        await home.cluster.delete(SECRETS, "credentials-a", home.namespace)
+        await home.step(BACKUPS, "one")
+        [job] = await jobs(home)
+        mounts = job["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+        there = sorted(
+            mount["mountPath"].rpartition("/")[2].partition("-")[0]
+            for mount in mounts
+            if "/locations/" in mount["mountPath"]
+        )
+        assert there == ["b", "c"]
+
+
+class TestVault:
+    async def test_two_founders_get_one_vault(self, home: Home) -> None:
+        first, second = [
+            await registry.adopt(
+                home.cluster, home.namespace, namespace=home.namespace, policy="wedding"
+            )
+            for _ in range(2)
+        ]
+        assert first == second
+        [secret] = await home.cluster.list(
+            SECRETS, home.namespace, labels={names.LABEL_VAULT: first.kit.vault_id}
+        )
+        assert "ownerReferences" not in secret["metadata"]
+
+
+class TestErasure:
+    async def erase(self, home: Home) -> str | None:
+        return await erase(home.context, await home.get(POLICIES, "wedding"))
+
+    async def suspended(self, home: Home) -> bool:
+        [job] = [
+            each
+            for each in await jobs(home)
+            if each["metadata"]["labels"][names.LABEL_TASK] == "erase"
+        ]
+        found: bool = job["spec"]["suspend"]
+        return found
+
+    async def vault(self, home: Home) -> registry.Registered | None:
+        return await registry.find(
+            home.cluster, home.namespace, namespace=home.namespace, policy="wedding"
+        )
+
+    async def test_the_plan_is_safe_before_the_keys_are_destroyed(self, home: Home) -> None:
+        await home.working_policy()
+        await home.settle(
+            BACKUPS, (await home.cluster.list(BACKUPS, home.namespace))[0]["metadata"]["name"]
+        )
+        assert await self.erase(home)
+        assert await self.suspended(home)
+        assert await self.vault(home) is not None  # killed here: nothing is lost, nothing forgotten
+
+        assert await self.erase(home)
+        assert await self.vault(home) is None
+        assert await self.erase(home)
+        assert not await self.suspended(home)
+        [job] = await jobs(home)  # the backup's is gone
+        assert job["metadata"]["labels"][names.LABEL_TASK] == "erase"
+
+    async def test_a_policy_that_never_had_a_vault_goes_at_once(self, home: Home) -> None:
+        await home.add_policy()
+        assert await self.erase(home) is None
+
+
+class TestStaleWrites:
+    async def test_an_operator_on_its_way_out_cannot_put_the_clock_back(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        label = {"labels": {names.LABEL_POLICY: "wedding"}}
+        spec = {"policyRef": {"name": "wedding"}}
+        stale = await home.make(BACKUPS, "one", metadata=label, spec=spec)
+        await home.settle(BACKUPS, "one")
+        assert await backups.reconcile(home.context, stale)
+        assert (await home.get(BACKUPS, "one"))["status"]["phase"] == "Running"
+        assert len(await jobs(home)) == 1
+
+
+async def refused(home: Home) -> Object:
+    """The backup once it says that Kubernetes refuses its pod."""
+    async with asyncio.timeout(60):
+        while True:
+            body = await home.step(BACKUPS, "one")
+            if condition(body, "Ready")["reason"] == "PodRefused":
+                return body
+            await asyncio.sleep(0.2)
+
+
+async def test_a_pod_that_kubernetes_refuses_is_told(home: Home) -> None:
+    await home.working_policy(schedule={"suspend": True})
+    await home.add_backup()
+    await home.settle(BACKUPS, "one")
+    assert "nobody" in (await refused(home))["status"]["message"]
+    assert await workers.look(home.context, "no-such-job", None) is None
