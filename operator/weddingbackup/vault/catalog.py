@@ -12,7 +12,7 @@ from weddingbackup.vault.errors import RefusedError, VaultDamageError, VaultErro
 from weddingbackup.vault.manifest import read_plain
 from weddingbackup.vault.names import SNAPSHOTS, base_name, digest_of, snapshot_job
 from weddingbackup.vault.objects import get_object
-from weddingbackup.vault.parallel import ask_all
+from weddingbackup.vault.parallel import MAJORITY, Patience, ask_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,7 @@ class Point:
         data: its bytes, verified against the name.
         held_by: locations whose listing shows it with the right size. A copy there may still turn
             out damaged: a check says so, and a reader takes the next.
+        damaged: (location, object) of copies of the manifest that did not verify.
     """
 
     manifest: str
@@ -40,6 +41,7 @@ class Point:
     data: bytes
     plain: Plain
     held_by: tuple[str, ...]
+    damaged: tuple[tuple[str, str], ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -92,11 +94,14 @@ def points(stores: Sequence[Store]) -> list[Point]:
     return catalog(stores).points
 
 
-def catalog(stores: Sequence[Store], prefix: str = SNAPSHOTS) -> Catalog:
-    """List the recovery points whose manifests' names begin with `prefix`."""
+def catalog(
+    stores: Sequence[Store], prefix: str = SNAPSHOTS, patience: Patience = MAJORITY
+) -> Catalog:
+    """List the recovery points whose manifests' names begin with `prefix`; see `Patience`."""
     listings: list[tuple[Store, list[ObjectInfo]]] = []
     unanswered: dict[str, str] = {}
-    for store, found in zip(stores, ask_all(stores, lambda s: list(s.list(prefix))), strict=True):
+    answers = ask_all(stores, lambda s: list(s.list(prefix)), patience)
+    for store, found in zip(stores, answers, strict=True):
         if isinstance(found, StoreError):
             unanswered[store.location] = str(found)
         else:
@@ -131,7 +136,7 @@ def catalog(stores: Sequence[Store], prefix: str = SNAPSHOTS) -> Catalog:
             for store, size in copies
             if size == len(data) and store.location not in known_bad
         )
-        return Point(name, vault_id, data, plain, tuple(held_by))
+        return Point(name, vault_id, data, plain, tuple(held_by), tuple(bad))
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="manifest") as pool:
         found_points = [point for point in pool.map(read, sorted(holders)) if point]

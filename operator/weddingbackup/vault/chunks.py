@@ -30,9 +30,11 @@ def load_indexes(
     keyring: Keyring,
     stores: Iterable[Store],
     refs: Iterable[IndexRef],
+    *,
     damaged: Callable[[str, str], None] = lambda _location, _name: None,
+    missing: Callable[[str, str], None] = lambda _location, _name: None,
 ) -> list[Index]:
-    """Get and open the indexes that a manifest names.
+    """Get and open the indexes that a manifest names; see `get_object`.
 
     Raises:
         VaultDamageError: no location has a good copy of one.
@@ -40,7 +42,13 @@ def load_indexes(
     """
     places = list(stores)
     return [
-        get_object(places, r.name, lambda n, d: open_index(keyring, n, d), damaged=damaged)
+        get_object(
+            places,
+            r.name,
+            lambda n, d: open_index(keyring, n, d),
+            damaged=damaged,
+            missing=missing,
+        )
         for r in refs
     ]
 

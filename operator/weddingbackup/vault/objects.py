@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, TypeVar
 
-from weddingbackup.stores.errors import ExistsError, StoreError
+from weddingbackup.stores.errors import ExistsError, MissingError, StoreError
 from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.names import LAST_REPLACEMENT, replacement
 
@@ -43,12 +43,13 @@ def get_object(
     read: Callable[[str, bytes], T],
     *,
     damaged: Callable[[str, str], None] = lambda _location, _name: None,
+    missing: Callable[[str, str], None] = lambda _location, _name: None,
 ) -> T:
     """Get a small object whole from the first location whose copy `read` accepts.
 
     All locations are asked for the object itself before any is asked for a replacement. `read`
     parses (name, bytes), and raises VaultDamageError where they do not verify; `damaged` is told
-    (location, object) of each copy that did not.
+    (location, object) of each copy that did not, and `missing` of each location without the object.
 
     Raises:
         VaultDamageError: copies answered, and none is good.
@@ -63,6 +64,8 @@ def get_object(
                 damaged(store.location, replacement(name, number))
                 failure = error
             except StoreError as error:
+                if not number and isinstance(error, MissingError):
+                    missing(store.location, name)
                 failure = failure or error
         if number and not isinstance(failure, VaultDamageError):
             break  # nobody holds damaged bytes, so nobody holds a further replacement

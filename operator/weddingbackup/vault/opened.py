@@ -25,7 +25,8 @@ class OpenedSource:
     """A source of a point, ready to be read. Loads the tree's indexes, and the data's when asked.
 
     Attributes:
-        damaged: (location, object) of indexes whose copy did not verify; see also the fetcher's.
+        damaged: (location, object) of copies of the manifest and of indexes that did not verify,
+            or of indexes that are missing where they should be; see also the fetcher's.
     """
 
     plain: PlainSource
@@ -53,7 +54,7 @@ class OpenedSource:
         self.plain, self.sealed = found
         self.chunk_key = vault.keyring.chunk_key(self.plain.data_class)
         self.fetcher = Fetcher(vault.stores, holders=self.point.held_by, progress=progress)
-        self.damaged: list[tuple[str, str]] = []
+        self.damaged = list(self.point.damaged)
         # Who holds the manifest is asked first for the indexes, too.
         self._stores = sorted(vault.stores, key=lambda s: s.location not in self.point.held_by)
         trees = Finder(self._load(self.plain.tree_indexes))
@@ -85,8 +86,13 @@ class OpenedSource:
             self._vault.keyring,
             self._stores,
             refs,
-            lambda location, name: self.damaged.append((location, name)),
+            damaged=lambda location, name: self.damaged.append((location, name)),
+            missing=self._missing,
         )
+
+    def _missing(self, location: str, name: str) -> None:
+        if location in self.point.held_by:
+            self.damaged.append((location, name))
 
 
 def resolve(vault: Vault, point: Point | PointRef) -> Point:

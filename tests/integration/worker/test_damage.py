@@ -57,7 +57,8 @@ def test_damage_at_one_location_is_made_good_by_another_and_told(
     assert trees.facts(tmp_path / "back") == trees.facts(source)
     told = {(row["location"], row["object"]) for row in back.report["damaged"]}
     assert told <= {("london", name) for name in damaged}
-    assert told, back
+    # A location without the manifest does not hold the point: it lags, and is not damaged.
+    assert bool(told) == ((damage, kind) != (remove, "snapshots/")), back
 
 
 @pytest.mark.parametrize("kind", OBJECTS)
