@@ -63,6 +63,8 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.server_timeout = _SERVER_SECONDS
     chosen.watching.client_timeout = _CLIENT_SECONDS
     chosen.watching.connect_timeout = 10
+    # Of all the cluster's Jobs, only workers' are sent to us.
+    chosen.watching.label_selectors["batch", "v1", "jobs"] = names.LABEL_TASK
     chosen.networking.request_timeout = 30
     chosen.networking.connect_timeout = 10
     return chosen

@@ -1,0 +1,52 @@
+import pytest
+
+from weddingbackup.controller.locations import _finding
+from weddingbackup.rules.locations import Fault
+from weddingbackup.stores.api import Capabilities, Probe
+from weddingbackup.stores.errors import (
+    CorruptError,
+    DeniedError,
+    MissingError,
+    StoreError,
+    TransientError,
+    UnsupportedError,
+)
+
+
+def probe(error: Exception | None = None, *, create_only: bool = True) -> Probe:
+    return Probe(
+        reachable=error is None,
+        writable=error is None,
+        latency_seconds=None if error else 0.0123,
+        capabilities=None if error else Capabilities(create_only, True, False, False),
+        message=str(error or ""),
+        error=error,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        (TransientError, Fault.UNREACHABLE),
+        (DeniedError, Fault.DENIED),
+        (MissingError, Fault.MISSING),
+        (UnsupportedError, Fault.MISCONFIGURED),
+        (CorruptError, Fault.OTHER),
+    ],
+)
+def test_an_error_of_the_probe_is_told_by_its_type(kind: type[StoreError], fault: Fault) -> None:
+    found = _finding(probe(kind("it says", location="a")), failures=2)
+    assert (found.fault, found.message, found.failures) == (fault, "it says", 2)
+    assert found.capabilities is None
+
+
+def test_a_location_that_lets_objects_be_overwritten_is_refused() -> None:
+    found = _finding(probe(create_only=False), failures=1)
+    assert found.fault is Fault.OVERWRITES
+    assert found.capabilities is not None
+    assert not found.capabilities.create_only
+
+
+def test_a_good_probe_starts_the_count_anew() -> None:
+    found = _finding(probe(), failures=3)
+    assert (found.fault, found.failures, found.latency_milliseconds) == (Fault.NONE, 0, 12)
