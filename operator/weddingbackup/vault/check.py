@@ -32,7 +32,7 @@ from weddingbackup.vault.names import (
 )
 from weddingbackup.vault.objects import get_object
 from weddingbackup.vault.pack import FLAG_ZSTD, RECORD, open_pack_index
-from weddingbackup.vault.parallel import ask_all
+from weddingbackup.vault.parallel import Patience, ask_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,7 @@ class _Check:
             for needed in wanted[store.location]:
                 look(store, needed, listed)
 
-        ask_all(answering, at_one)
+        ask_all(answering, at_one, Patience(len(answering)))
         return sorted(self._found.values())
 
     def _list(self) -> dict[str, dict[str, int]]:

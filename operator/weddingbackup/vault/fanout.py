@@ -205,6 +205,8 @@ class Fanout:
     def _check(self) -> None:
         if self._crash:
             raise self._crash
+        if self._closing:
+            raise RuntimeError("the backup was given up")
         self.require_quorum()
 
     def _drop_laggards(self) -> bool:

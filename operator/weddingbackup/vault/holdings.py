@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.names import INDEXES, PACKS, digest_of
-from weddingbackup.vault.parallel import ask_all
+from weddingbackup.vault.parallel import MAJORITY, Patience, ask_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,8 +21,8 @@ class Holdings:
     small: one bit a location for each object.
     """
 
-    def __init__(self, stores: Sequence[Store]) -> None:
-        """List all locations at once; `unanswered` says why some were left out."""
+    def __init__(self, stores: Sequence[Store], patience: Patience = MAJORITY) -> None:
+        """List all locations at once (see `Patience`); `unanswered` says why some were left out."""
         self.unanswered: dict[str, str] = {}
         self._bits = {store.location: 1 << n for n, store in enumerate(stores)}
         self._held: dict[tuple[bytes, int], int] = {}
@@ -31,7 +31,7 @@ class Holdings:
         def listing(store: Store) -> tuple[list[tuple[bytes, int]], list[tuple[bytes, int]]]:
             return _digests(store, PACKS), _digests(store, INDEXES)
 
-        for store, found in zip(stores, ask_all(stores, listing), strict=True):
+        for store, found in zip(stores, ask_all(stores, listing, patience), strict=True):
             if isinstance(found, StoreError):
                 self.unanswered[store.location] = str(found)
                 continue

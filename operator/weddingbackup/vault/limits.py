@@ -15,9 +15,11 @@ class Limits:
             up to two open). Beyond that come a few chunks, and what dropped locations still send.
         streams: objects that travel to one location at once.
         grace_seconds: how long a committed backup still waits for locations that are under way.
+        patience_seconds: see `Patience`, for the listings at the start.
     """
 
     pack_bytes: int = CAPACITY
     packs: int = 8
     streams: int = 2
     grace_seconds: float = 60.0
+    patience_seconds: float = 15.0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ID_SIZE = 32
 _MIN_ENTRIES = 64
 _MAX_ENTRIES = 1024
-_MAX_EXTENTS = 32_768
+_MAX_WEIGHT = 32_768  # extents, and as much as an extent takes of extended attributes
 _CUT_MASK = 0xFF  # one name in 256 ends a page
 
 Extent = tuple[bytes, int, int]
@@ -68,18 +68,18 @@ _decoder = msgspec.msgpack.Decoder(_Page | _Node)
 def cut_pages(items: Iterable[Item]) -> Iterator[list[Item]]:
     """Cut a directory's items, sorted by name, into pages: at least one, which may be empty."""
     page: list[Item] = []
-    extents = pages = 0
+    weight = pages = 0
     for item in items:
         page.append(item)
-        extents += len(item.extents)
+        weight += len(item.extents) + sum(len(value) for _, value in item.entry.xattrs) // ID_SIZE
         size = len(page)
         if (
             (size >= _MIN_ENTRIES and not zlib.crc32(item.entry.name) & _CUT_MASK)
             or size == _MAX_ENTRIES
-            or extents >= _MAX_EXTENTS
+            or weight >= _MAX_WEIGHT
         ):
             yield page
-            page, extents, pages = [], 0, pages + 1
+            page, weight, pages = [], 0, pages + 1
     if page or not pages:
         yield page
 

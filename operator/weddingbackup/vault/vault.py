@@ -11,7 +11,7 @@ from weddingbackup.vault.errors import RefusedError, VaultDamageError
 from weddingbackup.vault.format import check_format
 from weddingbackup.vault.names import FORMAT, KEYS, base_name
 from weddingbackup.vault.objects import digest, put_object
-from weddingbackup.vault.parallel import ask_all
+from weddingbackup.vault.parallel import MAJORITY, Patience, ask_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -80,7 +80,10 @@ class Vault:
             if name not in there:
                 put_object(store, name, data, digest(data))
 
-    def init(self) -> dict[str, StoreError]:
-        """Found the vault at all its locations; gives the locations that did not take it."""
-        answers = zip(self.stores, ask_all(self.stores, self.ensure), strict=True)
+    def init(self, patience: Patience = MAJORITY) -> dict[str, StoreError]:
+        """Found the vault at all its locations; gives the locations that did not take it.
+
+        See `Patience`.
+        """
+        answers = zip(self.stores, ask_all(self.stores, self.ensure, patience), strict=True)
         return {s.location: answer for s, answer in answers if isinstance(answer, StoreError)}

@@ -20,6 +20,7 @@ from weddingbackup.vault.keyring import SALT_SIZE
 from weddingbackup.vault.limits import Limits
 from weddingbackup.vault.manifest import Body, Plain, encode_manifest, open_body
 from weddingbackup.vault.names import digest_of
+from weddingbackup.vault.parallel import Patience
 from weddingbackup.vault.results import BackupResult, SourceResult
 from weddingbackup.vault.writer import SourceInput, Writer
 
@@ -72,10 +73,11 @@ def backup(
         raise RefusedError(f"the sources need names, each once: {names}")
     if not 1 <= quorum <= len(vault.stores):
         raise RefusedError(f"the quorum is {quorum}, but there are {len(vault.stores)} locations")
-    failed = {name: str(error) for name, error in vault.init().items()}
+    patience = Patience(quorum, limits.patience_seconds)
+    failed = {name: str(error) for name, error in vault.init(patience).items()}
     stores = [store for store in vault.stores if store.location not in failed]
-    found = catalog(stores)
-    holdings = Holdings(stores)
+    found = catalog(stores, patience=patience)
+    holdings = Holdings(stores, patience)
     failed |= found.unanswered | holdings.unanswered
     mine = [point for point in found.points if point.plain.job_uid == job.uid]
     if mine:
@@ -106,8 +108,8 @@ def backup(
         commit = Commit(fanout, holdings, writer.needed())
         commit.run(name, data, limits.grace_seconds)
     finally:
+        fanout.close()  # first, so that nobody waits for memory any more
         writer.close()
-        fanout.close()
     return _result(name, plain, fanout, [writer.written[n].result for n in names], adopted=False)
 
 

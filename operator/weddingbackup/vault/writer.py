@@ -12,14 +12,14 @@ from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.chunker import Chunker
 from weddingbackup.vault.chunks import Finder, TreeReader, load_indexes
 from weddingbackup.vault.commit import Needed
-from weddingbackup.vault.errors import VaultDamageError
+from weddingbackup.vault.errors import RefusedError, VaultDamageError
 from weddingbackup.vault.fetch import Fetcher
 from weddingbackup.vault.index import MAX_RECORDS, encode_index
 from weddingbackup.vault.keyring import SALT_SIZE, chunk_id
 from weddingbackup.vault.known import Known, leftover_packs
 from weddingbackup.vault.manifest import IndexRef, PlainSource, SealedSource, open_body
 from weddingbackup.vault.names import digest_of
-from weddingbackup.vault.pack import RECORD
+from weddingbackup.vault.pack import MAX_CHUNK, RECORD
 from weddingbackup.vault.results import SourceResult
 from weddingbackup.vault.seal import Kind
 from weddingbackup.vault.sealing import Sealers
@@ -83,6 +83,11 @@ class Sink:
 
     def store(self, kind: Kind, data: bytes | memoryview) -> bytes:
         """Store a chunk or tree node unless it is there; gives its id."""
+        if len(data) > MAX_CHUNK:
+            raise RefusedError(
+                f"{self._result.name} has a directory page of {len(data)} bytes, which is more than "
+                f"the format's {MAX_CHUNK}: a file of it is too large (about 400 GiB)"
+            )
         wanted = chunk_id(self._key, data)
         known = self._known[kind]
         if not known.refer(wanted, self.used[kind]):

@@ -112,7 +112,7 @@ class MemorySource(Source):
         self.entries: dict[bytes, Entry] = {}
         self.data: dict[bytes, bytes] = {}
         self.reads: list[bytes] = []
-        self.failing: dict[bytes, OSError] = {}
+        self.failing: dict[bytes, Exception] = {}
         self.changing: dict[bytes, int] = {}
         self._step = step
         self._clock = 1
@@ -247,15 +247,13 @@ class World:
         salts = rng(1000 + self._jobs)
         return Vault.open(self.kit, stores or self.stores, random=salts)
 
-    def backup(
-        self, source: Source, uid: str = "", *, data_class: DataClass = DataClass.PORTFOLIO
-    ) -> BackupResult:
-        vault = self.vault()
+    def backup(self, source: Source, uid: str = "", *, vault: Vault | None = None) -> BackupResult:
+        vault = vault or self.vault()
         job = JobFacts(uid or f"job-{self._jobs}", "studio", "nightly", START)
         return backup(
             vault,
             job,
-            [SourceInput("photos", data_class, source)],
+            [SourceInput("photos", DataClass.PORTFOLIO, source)],
             quorum=self.quorum,
             progress=Progress(),
             clock=ticking(self._jobs),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -185,6 +184,20 @@ def test_records_of_a_pack_cannot_change_places() -> None:
     assert second is not None
     with pytest.raises(VaultDamageError, match="record 0 does not open"):
         first.open(whole[second.offset :][: second.stored], key)
+
+
+def test_a_chunk_under_another_chunks_id_is_refused() -> None:
+    """Sealed with the right key, in its right place: only the id tells."""
+    key = KEYRING.chunk_key(DataClass.PORTFOLIO)
+    builder = PackBuilder(KEYRING, Kind.DATA, DataClass.PORTFOLIO, SALT, bytearray(4096))
+    meant = chunk_id(key, b"the first dance")
+    builder.add(meant, b"something else", None)
+    facts, whole = builder.finish()
+    name, data = encode_index(KEYRING, Kind.DATA, DataClass.PORTFOLIO, [facts], SALT)
+    place = open_index(KEYRING, name, data).find(meant)
+    assert place is not None
+    with pytest.raises(VaultDamageError, match="other data than its id says"):
+        place.open(whole[place.offset :][: place.stored], key)
 
 
 @pytest.mark.parametrize("field", ["kind", "class_name", "vault_id", "salt"])

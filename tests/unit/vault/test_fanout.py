@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -20,12 +22,15 @@ from weddingbackup.vault.catalog import points
 from weddingbackup.vault.commit import closure
 from weddingbackup.vault.copy import copy_points
 from weddingbackup.vault.errors import QuorumError, RefusedError
+from weddingbackup.vault.fanout import Fanout
 from weddingbackup.vault.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from weddingbackup.vault.results import BackupResult
+    from weddingbackup.vault.progress import Progress
+from weddingbackup.vault.results import BackupResult
+from weddingbackup.vault.vault import Vault
 
 EIGHT_PACKS = Limits(pack_bytes=48 * 1024, packs=8, streams=2, grace_seconds=0)
 
@@ -119,13 +124,14 @@ def test_a_quorum_that_loses_a_location_at_the_commit_is_no_point_yet() -> None:
 
 
 class Stall:
-    """Puts wait until they are let go."""
+    """Operations wait until they are let go."""
 
-    def __init__(self) -> None:
+    def __init__(self, *operations: str) -> None:
         self.go = threading.Event()
+        self._operations = operations or ("put",)
 
     def __call__(self, operation: str, _name: str) -> None:
-        if operation == "put":
+        if operation in self._operations:
             assert self.go.wait(60)
 
 
@@ -173,24 +179,27 @@ def test_less_than_a_quorum_waits_instead_of_dropping() -> None:
 
 
 def test_memory_for_packs_is_bounded() -> None:
-    """While one location stands still, no more packs than allowed are sealed."""
-    world = World.of("a", "b")
-    world.vault().init()
+    """While a location of the quorum stands still, nobody gets memory for another pack."""
     stall = Stall()
-    world.stores[1].fault = stall
-    world.limits = EIGHT_PACKS
-    source = MemorySource(many_packs())
-    thread = threading.Thread(target=lambda: world.backup(source))
-    thread.start()
-    arrived = threading.Event()
-    world.stores[0].after_put = lambda store, _name: (
-        arrived.set() if sum(n.startswith("packs/") for n in store.objects) >= 5 else None
-    )
-    assert arrived.wait(60)
-    assert sum(name.startswith("packs/") for name in world.stores[0].objects) <= 8
-    stall.go.set()
-    thread.join(60)
-    assert not thread.is_alive()
+    stores = [MemoryStore("a"), MemoryStore("b", stall)]
+    fanout = Fanout(stores, 2, Progress(), failed={}, incomplete=(), limits=EIGHT_PACKS)
+    try:
+        for number in range(EIGHT_PACKS.packs):
+            buffer = fanout.reserve()
+            data = b"%d" % number
+            digest = hashlib.sha256(data).digest()
+            fanout.send(f"packs/{digest.hex()}", data, digest, buffer=buffer)
+        order: list[str] = []
+        thread = threading.Thread(target=lambda: order.append(f"got {len(fanout.reserve())}"))
+        thread.start()
+        thread.join(0.1)  # gives a broken bound the time to show itself
+        order.append("go")
+        stall.go.set()
+        thread.join(60)
+        assert order == ["go", f"got {EIGHT_PACKS.pack_bytes}"]
+    finally:
+        stall.go.set()
+        fanout.close()
 
 
 def test_a_manifest_is_never_where_something_of_it_is_missing() -> None:
@@ -228,6 +237,33 @@ def test_a_manifest_is_never_where_something_of_it_is_missing() -> None:
     source.write(b"d01/f", b"changed")
     world.backup(source)
     assert not wrong
+
+
+def test_an_index_waits_for_every_pack_of_its_location() -> None:
+    """One pack takes its time at a, longer than the others take for everything."""
+    world = World.of("a", "b", "c")
+    world.vault().init()
+    others_are_done = threading.Event()
+    slow: list[str] = []
+    too_early: list[str] = []
+
+    def take_time(operation: str, name: str) -> None:
+        if operation == "put" and name.startswith("packs/") and not slow:
+            slow.append(name)
+            assert others_are_done.wait(60)
+        if operation == "put" and name.startswith(("index/", "snapshots/")):
+            too_early.extend(n for n in slow if n not in world.stores[0].objects)
+
+    def done(_store: MemoryStore, name: str) -> None:
+        if name.startswith("snapshots/"):
+            others_are_done.set()
+
+    world.stores[0].fault = take_time
+    world.stores[2].after_put = done
+    result = world.backup(MemorySource(many_packs()))
+    assert slow
+    assert not too_early
+    assert phases(result) == {"a": "Committed", "b": "Committed", "c": "Committed"}
 
 
 def test_a_location_that_lacks_older_data_gets_no_manifest() -> None:
@@ -322,3 +358,40 @@ def test_senseless_input_is_refused() -> None:
     world = World.of("a", "b", quorum=3)
     with pytest.raises(RefusedError, match="the quorum is 3, but there are 2 locations"):
         world.backup(MemorySource({}))
+
+
+def test_a_location_that_stands_still_from_the_start_holds_up_nobody() -> None:
+    world = World.of("a", "b", "c")
+    stall = Stall("put", "get", "list")
+    world.stores[2].fault = stall
+    world.limits = Limits(pack_bytes=48 * 1024, packs=64, patience_seconds=0, grace_seconds=30)
+    source = MemorySource(some_files())
+    vault = Vault.open(world.kit, world.stores[:2], random=rng(3))
+    vault = dataclasses.replace(vault, stores=tuple(world.stores))
+    try:
+        result = world.backup(source, vault=vault)
+        assert phases(result)["c"] == "Failed"
+        assert result.locations[2].message == "it did not answer in time"
+    finally:
+        stall.go.set()
+    assert points(world.stores)[0].committed
+
+
+def test_a_source_that_fails_ends_a_backup_that_waits_for_a_location() -> None:
+    """All memory is on its way to a location that stands still; nobody may wait for ever."""
+    world = World.of("a", "b")
+    world.vault().init()
+    stall = Stall()
+    world.stores[1].fault = stall
+    world.limits = EIGHT_PACKS
+
+    class GoneError(Exception):
+        pass
+
+    source = MemorySource(many_packs())
+    source.failing[b"d11"] = GoneError()
+    try:
+        with pytest.raises(GoneError):
+            world.backup(source)
+    finally:
+        stall.go.set()
