@@ -432,6 +432,9 @@ def test_a_row_that_outsiders_point_to_is_changed_where_it_is(
     )
     apply(directory, database.uri)
     assert database.content() == before
+    database.run("DELETE FROM parent WHERE id = 2; UPDATE parent SET place = 2 WHERE id = 1")
+    apply(directory, database.uri)
+    assert database.content() == before
 
 
 @pytest.mark.parametrize(("deferrable", "works"), [("DEFERRABLE", True), ("", False)])
