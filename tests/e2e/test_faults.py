@@ -1,12 +1,13 @@
 """Faults at the worst moments: each ends in a correct result, or in a status that says what to do."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.e2e.operator_process import Operator
-from tests.e2e.world import World, condition, phase, secret
+from tests.e2e.world import Object, World, condition, phase, secret
 from weddingbackup.resources import names
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("operator")]
@@ -31,6 +32,14 @@ def only_backup(world: World) -> str:
     [job] = world.list("bj")
     name: str = job["metadata"]["name"]
     return name
+
+
+def is_because(reason: str) -> Callable[[Object], bool]:
+    return lambda body: condition(body, "Ready").get("reason") == reason
+
+
+def has_served(trigger: str) -> Callable[[Object], bool]:
+    return lambda body: body["status"].get("lastManualTrigger") == trigger
 
 
 def worker_pods(world: World, task: str) -> list[str]:
@@ -66,18 +75,17 @@ class TestLocations:
             body = world.location("london", **spec)
             body["metadata"]["name"] += suffix
             world.apply(body)
-        told = {}
-        for suffix in ("right", "wrong", "nosecret", "nobucket", "noanswer"):
-            name = world.location_name("london") + suffix
-            body = world.wait("bl", name, lambda body: condition(body, "Ready"))
-            told[suffix] = (phase(body), condition(body, "Ready")["reason"])
-        assert told == {
+        for suffix, (expected, reason) in {
             "right": ("Healthy", "ProbeSucceeded"),
             "wrong": ("Unavailable", "AccessDenied"),
             "nosecret": ("Unavailable", "CredentialsMissing"),
             "nobucket": ("Unavailable", "BucketMissing"),
             "noanswer": ("Unavailable", "Unreachable"),
-        }
+        }.items():
+            name = world.location_name("london") + suffix
+            body = world.wait("bl", name, is_because(reason))
+            assert phase(body) == expected
+            assert body["status"]["message"]
 
     def test_a_location_that_is_down_from_the_start_is_caught_up_when_it_comes(
         self, world: World
@@ -261,11 +269,7 @@ class TestPeople:
         world.wait_phase("wbp", "wedding", "Suspended")
         for text, count in (("one", 1), ("two", 2), ("one", 3)):
             world.apply(world.policy(schedule={"suspend": True}, trigger={"manual": text}))
-            world.wait(
-                "wbp",
-                "wedding",
-                lambda body, text=text: body["status"].get("lastManualTrigger") == text,  # type: ignore[misc]
-            )
+            world.wait("wbp", "wedding", has_served(text))
             assert len(world.list("bj")) == count
 
     def test_a_cancelled_backup_stops_and_says_so(self, world: World) -> None:
