@@ -13,7 +13,7 @@ the repository is local; our restore ends with a `syncfs`, restic's leaves its f
 cache. restic derives its key from a password, on purpose slowly (about half a second); ours reads
 its keys from a file.
 
-Nothing that was restored is removed before the end: for minutes after a file is removed, ext4
+What was restored is not removed before the end: for minutes after a file is removed, ext4
 avoids its inode, and searching past 100,000 of them costs more than what is measured here.
 
 Prints a table; writes `tests/benchmarks/out/engine.json`, with `--short` `engine-short.json`. A
@@ -84,6 +84,7 @@ def once(program: Program, original: Path, place: Path) -> tuple[Run, Run]:
     measure.run(program.found(repository), environment, log)
     backup = measure.run(program.backup(repository, original), environment, log)
     restore = measure.run(program.restore(repository, target), environment, log)
+    shutil.rmtree(repository)
     if problems := data.differences(original, program.restored(target, original)):
         text = "\n".join(problems[:20])
         raise measure.RunError(f"{program.name} brought back something else:\n{text}")
@@ -154,7 +155,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.engine")
     parser.add_argument("--short", action="store_true", help="a sixteenth of the data, once")
     parser.add_argument("--rounds", type=int, help="after the warm-up (5; with --short 1)")
-    parser.add_argument("--work", type=Path, default=Path("/var/tmp"), help="needs 40 GiB")
+    parser.add_argument("--work", type=Path, default=Path("/var/tmp"), help="needs 20 GiB")
     options = parser.parse_args(arguments)
     rounds = options.rounds or (1 if options.short else 5)
     contestants = [programs.ours(), programs.restic()]
