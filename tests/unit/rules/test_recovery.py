@@ -48,6 +48,9 @@ class TestChoice:
         else:
             assert isinstance(chosen, Problem)
 
+    def test_a_point_of_the_very_moment_is_not_later(self) -> None:
+        assert choose([point(0), point(-1)], Wanted(moment=NOON), silent=[]) == point(0)
+
     def test_a_named_point_is_taken_or_none(self) -> None:
         points = [point(1), point(2), point(3, committed=False)]
         assert choose(points, Wanted(manifest="m1"), silent=[]) == points[0]
