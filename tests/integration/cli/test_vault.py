@@ -1,0 +1,185 @@
+"""The vault by hand, in directories: found it, back up, look, restore, check; and what is refused."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.program import Program
+from tests.integration.worker import trees
+
+pytestmark = pytest.mark.integration
+
+TWO = ("--directory", "a", "--directory", "b")
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Program(home)
+
+
+@pytest.fixture
+def filled(program: Program) -> Program:
+    """A vault in two directories with one point of `source`."""
+    trees.photographs(program.directory / "source")
+    (program.directory / "source" / "day-0" / "note\x1b[31m").write_text("a name that paints")
+    assert program.vault("init", places=TWO).returncode == 0
+    done = program.vault("backup", "--source", "portfolio=source:Portfolio", places=TWO)
+    assert done.returncode == 0, done
+    return program
+
+
+def test_the_kit_is_for_its_owner_alone_and_never_overwritten(program: Program) -> None:
+    assert program.vault("init", places=TWO).returncode == 0
+    kit = program.directory / "kit.json"
+    assert stat.S_IMODE(kit.stat().st_mode) == 0o600
+    before = kit.read_bytes()
+    again = program.vault("init", places=TWO)
+    assert (again.returncode, kit.read_bytes()) == (1, before)
+    assert "exists already" in again.stderr
+    kit.chmod(0o644)
+    assert "chmod 600" in program.vault("snapshots", places=TWO).stderr
+
+
+def test_points_are_listed_for_people_and_for_programs(filled: Program) -> None:
+    head, row = filled.vault("snapshots", places=TWO).stdout.splitlines()
+    assert head.split() == ["POINT", "TIME", "SOURCES", "SIZE", "COPIES", "COMMITTED"]
+    assert row.split()[2:] == ["portfolio", "6.0", "MiB", "2/2", "yes"]
+    [point] = json.loads(filled.vault("snapshots", "--output", "json", places=TWO).stdout)
+    assert point["point"] == row.split()[0]
+    assert point["sources"] == [
+        {
+            "name": "portfolio",
+            "dataClass": "Portfolio",
+            "files": 7,
+            "bytes": 6 * trees.MIB + len("a name that paints"),
+        }
+    ]
+    assert (point["heldBy"], point["committed"]) == (["a", "b"], True)
+
+
+def test_files_are_listed_whole_or_below_a_path_and_no_name_steers_the_terminal(
+    filled: Program,
+) -> None:
+    lines = filled.vault("ls", "latest", "portfolio", places=TWO).stdout.splitlines()
+    assert len(lines) == 9
+    assert lines[0].startswith("drwx")
+    below = filled.vault("ls", "latest", "portfolio", "day-0", places=TWO).stdout
+    assert "day-1" not in below
+    assert "note\\x1b[31m" in below
+    assert "\x1b" not in below
+    missing = filled.vault("ls", "latest", "portfolio", "day-9", places=TWO)
+    assert (missing.returncode, "day-9" in missing.stderr) == (1, True)
+
+
+def test_a_point_is_found_by_the_beginning_of_its_name(filled: Program) -> None:
+    [point] = json.loads(filled.vault("snapshots", "--output", "json", places=TWO).stdout)
+    done = filled.vault("restore", point["point"], "portfolio", "back", places=TWO)
+    assert done.returncode == 0, done
+    home = filled.directory
+    assert trees.facts(home / "back") == trees.facts(home / "source")
+    wrong = filled.vault("restore", "nonesuch", "portfolio", "back", places=TWO)
+    assert (wrong.returncode, "vault snapshots" in wrong.stderr) == (1, True)
+
+
+def test_damage_is_found_by_a_check_and_gone_around_by_a_restore(filled: Program) -> None:
+    assert filled.vault("check", "--full", places=TWO).returncode == 0
+    home = filled.directory
+    [pack] = (home / "a").rglob("packs/*/*")
+    data = bytearray(pack.read_bytes())
+    data[1000] ^= 1
+    pack.write_bytes(data)
+    assert filled.vault("check", places=TWO).returncode == 0
+    found = filled.vault("check", "--full", places=TWO)
+    assert found.returncode == 1
+    assert f"Damaged: packs/{pack.name}" in found.stdout
+    assert "b: no problems" in found.stdout
+    done = filled.vault("restore", "latest", "portfolio", "back", places=TWO)
+    assert done.returncode == 0
+    assert f"packs/{pack.name} is damaged or missing at a" in done.stderr
+    assert trees.facts(home / "back") == trees.facts(home / "source")
+
+
+def test_what_is_good_nowhere_is_named_and_the_rest_comes_back(filled: Program) -> None:
+    home = filled.directory
+    for pack in home.glob("?/*/packs/*/*"):
+        data = bytearray(pack.read_bytes())
+        data[1000] ^= 1
+        pack.write_bytes(data)
+    done = filled.vault("restore", "latest", "portfolio", "back", places=TWO)
+    assert done.returncode == 1
+    assert "missing: " in done.stderr
+    assert "Traceback" not in done.stderr
+    whole, found = trees.facts(home / "source"), trees.facts(home / "back")
+    files = [path for path in found if (home / "back" / path).is_file()]
+    assert files
+    assert all(found[path] == whole[path] for path in files)
+
+
+def test_another_vaults_kit_opens_nothing(filled: Program) -> None:
+    home = filled.directory
+    (home / "kit.json").rename(home / "mine.json")
+    assert filled.vault("init", places=("--directory", "c")).returncode == 0
+    mine, other = (json.loads((home / f"{name}.json").read_text()) for name in ("mine", "kit"))
+    (home / "kit.json").write_text(json.dumps(mine | {"wrappingKeys": other["wrappingKeys"]}))
+    done = filled.vault("restore", "latest", "portfolio", "back", places=TWO)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "key" in done.stderr
+    assert not (home / "back").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("vault", "snapshots"), "--kit"),
+        (("vault", "snapshots", "--kit", "kit.json"), "--directory or --locations"),
+        (("vault", "backup", "--kit", "k", "--directory", "a"), "--source or --postgres"),
+        (("vault", "backup", "--kit", "k", "--directory", "a", "--source", "x"), "NAME=PATH"),
+        (("vault", "backup", "--kit", "k", "--directory", "a", "--postgres", "x=y"), "--tables"),
+        (("vault", "restore", "--kit", "k", "--directory", "a", "latest", "x"), "where to?"),
+        (("vault", "snapshots", "--kit", "k", "--directory", "a", "--directory", "a"), "name"),
+        (("worker", "nonesuch"), "backup"),
+        (("nonesuch",), "No such command"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_what_to_write(
+    program: Program, arguments: tuple[str, ...], says: str
+) -> None:
+    done = program.run(*arguments)
+    assert done.returncode == 2, done
+    assert says in done.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "a: b",
+        "- {name: x}",
+        "- {directory: a, colour: red}",
+        "- 7",
+        "- {name: x, provider: S3, region: r, bucket: b, credentials: hunter2}",
+    ],
+)
+def test_a_locations_file_that_is_wrong_is_told_without_its_secrets(
+    filled: Program, content: str
+) -> None:
+    (filled.directory / "locations.yaml").write_text(content)
+    done = filled.vault("snapshots")
+    assert done.returncode == 1, done
+    assert "locations.yaml" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_the_definitions_of_the_kinds_are_written_and_checked(program: Program) -> None:
+    assert program.run("crds", "--output", "crds").returncode == 0
+    files = sorted((program.directory / "crds").iterdir())
+    assert len(files) == 5
+    assert program.run("crds", "--check", "crds").returncode == 0
+    assert program.run("crds").stdout.count("kind: CustomResourceDefinition") == 5
+    files[0].write_text("spoiled")
+    wrong = program.run("crds", "--check", "crds")
+    assert (wrong.returncode, files[0].name in wrong.stderr) == (1, True)
