@@ -24,6 +24,14 @@ _TIMEOUT = (5, 20)  # to connect, to read; seconds
 _RETRY = DEFAULT_RETRY.with_timeout(10)
 
 
+class _ForeignCredentials(service_account.Credentials):
+    """Credentials for a service elsewhere that speaks GCS's protocol."""
+
+    def _is_regional_access_boundary_lookup_required(self) -> bool:
+        """Whether to ask Google, whom such a service has nothing to do with, where data may rest."""
+        return False
+
+
 class GCSKeeper:
     """A `Keeper` for Google Cloud Storage. Credentials: `serviceAccount.json`, a key file.
 
@@ -44,7 +52,8 @@ class GCSKeeper:
         self._prefix = names.below(access.prefix, prefix)
         self._lifetime = lifetime
         account = json.loads(credentials["serviceAccount.json"])
-        key = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+        kind = _ForeignCredentials if access.endpoint else service_account.Credentials
+        key = kind.from_service_account_info(  # type: ignore[no-untyped-call]
             account, scopes=[_SCOPE]
         )
         session = AuthorizedSession(key)  # type: ignore[no-untyped-call]
