@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from queue import Queue
+from contextlib import suppress
+from queue import Empty, Queue
 from typing import TYPE_CHECKING, NamedTuple
 
 from weddingbackup.vault.compress import compress
@@ -52,8 +53,7 @@ class Sealers:
         Raises:
             QuorumError: too few locations are left.
         """
-        if self._failure:
-            raise self._failure
+        self._check()
         if self._queue.qsize() > _WAITING // 2 and len(self._open) < THREADS:
             self._start()  # not sooner, so that little data does not end up in many small packs
         self._queue.put(_Chunk(kind, class_name, chunk_id, data))
@@ -64,9 +64,9 @@ class Sealers:
         Raises:
             QuorumError: too few locations are left.
         """
+        self._check()
         self._queue.join()
-        if self._failure:
-            raise self._failure
+        self._check()
         for mine in self._open:  # the threads have nothing to do, so their packs are ours
             for builder in mine.values():
                 self._send(builder)
@@ -75,8 +75,15 @@ class Sealers:
     def close(self) -> None:
         """End the threads; what is not flushed is forgotten."""
         self._failure = self._failure or RuntimeError("the sealers are closed")
+        with suppress(Empty):
+            while True:  # makes room: the threads may be waiting for memory that nobody frees
+                self._queue.get_nowait()
         for _ in self._open:
             self._queue.put(None)
+
+    def _check(self) -> None:
+        if self._failure:
+            raise self._failure
 
     def _start(self) -> None:
         mine: dict[tuple[Kind, str], PackBuilder] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import threading
 from typing import TYPE_CHECKING
 
@@ -17,20 +18,24 @@ from tests.unit.vault.fakes import (
     rng,
     some_files,
 )
+from weddingbackup.resources.common import DataClass
 from weddingbackup.stores.errors import DeniedError, TransientError
 from weddingbackup.vault.catalog import points
 from weddingbackup.vault.commit import closure
 from weddingbackup.vault.copy import copy_points
 from weddingbackup.vault.errors import QuorumError, RefusedError
 from weddingbackup.vault.fanout import Fanout
+from weddingbackup.vault.kit import Kit
 from weddingbackup.vault.limits import Limits
+from weddingbackup.vault.progress import Progress
+from weddingbackup.vault.seal import Kind
+from weddingbackup.vault.sealing import Sealers
+from weddingbackup.vault.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from weddingbackup.vault.progress import Progress
-from weddingbackup.vault.results import BackupResult
-from weddingbackup.vault.vault import Vault
+    from weddingbackup.vault.results import BackupResult
 
 EIGHT_PACKS = Limits(pack_bytes=48 * 1024, packs=8, streams=2, grace_seconds=0)
 
@@ -377,21 +382,46 @@ def test_a_location_that_stands_still_from_the_start_holds_up_nobody() -> None:
     assert points(world.stores)[0].committed
 
 
-def test_a_source_that_fails_ends_a_backup_that_waits_for_a_location() -> None:
-    """All memory is on its way to a location that stands still; nobody may wait for ever."""
-    world = World.of("a", "b")
+def test_a_backup_that_waits_for_a_location_can_be_given_up() -> None:
+    """All memory is on its way to a location that stands still, and the queue of chunks is full."""
+    stall = Stall()
+    stores = [MemoryStore("a"), MemoryStore("b", stall)]
+    limits = Limits(pack_bytes=48 * 1024, packs=2)
+    fanout = Fanout(stores, 2, Progress(), failed={}, incomplete=(), limits=limits)
+    sealers = Sealers(Kit.found(random=rng(1)).keyring(), rng(2), fanout)
+    draw = rng(3)
+    try:
+        for _ in range(11):  # two packs, one that waits for memory, eight in the queue
+            sealers.submit(Kind.DATA, DataClass.OTHER, draw(32), draw(40_000))
+        thread = threading.Thread(target=sealers.close)
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+        fanout.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            sealers.flush()
+    finally:
+        stall.go.set()
+
+
+def test_a_location_that_was_too_slow_is_taken_in_again_when_another_fails() -> None:
+    world = World.of("a", "b", "c")
     world.vault().init()
     stall = Stall()
     world.stores[1].fault = stall
-    world.limits = EIGHT_PACKS
+    world.limits = Limits(pack_bytes=48 * 1024, packs=8, grace_seconds=30)
+    puts = itertools.count(1)
 
-    class GoneError(Exception):
-        pass
+    def fails_later(operation: str, name: str) -> None:
+        # Its 12th pack exists only because b, which holds up the first 8, was dropped.
+        if operation == "put" and next(puts) > 12:
+            stall.go.set()
+            raise DeniedError("the key was revoked", location="c", name=name)
 
+    world.stores[2].fault = fails_later
     source = MemorySource(many_packs())
-    source.failing[b"d11"] = GoneError()
-    try:
-        with pytest.raises(GoneError):
-            world.backup(source)
-    finally:
-        stall.go.set()
+    result = world.backup(source)
+    assert phases(result) == {"a": "Committed", "b": "Committed", "c": "Failed"}
+    world.stores[0].objects.clear()
+    world.stores[2].objects.clear()
+    assert bring_back(world).files == source.data
