@@ -52,7 +52,6 @@ def test_a_trace_shows_no_password_and_no_local_variable(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log.configure("no-such-level")
-    held = "held-in-a-variable"
     try:
         int("postgresql://me:hunter2@db/")
     except ValueError:
