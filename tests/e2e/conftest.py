@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests import cluster as clusters
@@ -13,6 +14,7 @@ from tests.cluster.image import build
 from tests.e2e.operator_process import Operator
 from tests.e2e.world import IMAGE, WORKER, World
 from tests.servers.locations import Location, five_locations
+from tests.servers.postgres import postgres
 from weddingbackup.kube.client import OUR_KINDS
 from weddingbackup.resources import schema
 
@@ -35,6 +37,21 @@ def stores(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     directory = tmp_path_factory.mktemp("stores")
     with five_locations(directory, host=cluster.host_address) as locations:
         yield locations
+
+
+@pytest.fixture(scope="session")
+def database(cluster: Cluster) -> Iterator[str]:
+    """A connection string to a database with the guests of two weddings."""
+    with postgres(host=cluster.host_address) as server:
+        uri = server.create_database("weddings")
+        with psycopg.connect(uri) as connection:
+            connection.execute(
+                "CREATE TABLE guests (id int PRIMARY KEY, wedding_id text NOT NULL, name text)"
+            )
+            guests = [(number, f"w-{number % 2}", f"Guest {number}") for number in range(1, 7)]
+            with connection.cursor() as cursor:
+                cursor.executemany("INSERT INTO guests VALUES (%s, %s, %s)", guests)
+        yield uri
 
 
 @pytest.fixture

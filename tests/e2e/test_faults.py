@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.e2e.operator_process import Operator
@@ -339,3 +340,47 @@ class TestDeletion:
         assert not world.list("secrets", names.LABEL_VAULT)
         for name in THREE:
             assert list(world.locations[name].open_keeper(prefix).list("")) == []
+
+
+class TestDatabase:
+    def test_a_missing_table_or_column_is_named_and_not_tried_again(
+        self, world: World, database: str
+    ) -> None:
+        world.add_locations(THREE)
+        world.apply(secret("db", {"uri": database}))
+        for name, table, column in (
+            ("table", "nowhere", "wedding_id"),
+            ("column", "guests", "nowhere"),
+        ):
+            tables = [{"name": table, "match": {column: "w-1"}}]
+            postgres = {"connectionSecretRef": {"name": "db"}, "tables": tables}
+            source = {"name": "planning", "dataClass": "Guests", "postgres": postgres}
+            world.apply(world.policy(name, sources=[source], schedule={"suspend": True}))
+            world.apply(world.backup(name, name))
+            failed = world.wait_phase("bj", name, "Failed", "Completed")
+            assert phase(failed) == "Failed"
+            assert "nowhere" in failed["status"]["message"]
+            assert failed["status"]["job"]["attempt"] == 1
+
+    def test_rows_go_and_come_back(self, world: World, database: str) -> None:
+        world.add_locations(THREE)
+        world.apply(secret("db", {"uri": database}))
+        tables = [{"name": "guests", "match": {"wedding_id": "w-1"}}]
+        postgres = {"connectionSecretRef": {"name": "db"}, "tables": tables}
+        source = {"name": "planning", "dataClass": "Guests", "postgres": postgres}
+        world.apply(world.policy(sources=[source]))
+        done = world.wait_phase("bj", only_backup(world), "Completed", "Failed")
+        assert phase(done) == "Completed", done["status"]
+        assert done["status"]["sources"][0]["rows"] == 3
+        before = rows(database)
+        with psycopg.connect(database) as connection:
+            connection.execute("DELETE FROM guests WHERE wedding_id = 'w-1'")
+        world.apply(world.request("back"))
+        done = world.wait_phase("rr", "back", "Completed", "Failed")
+        assert phase(done) == "Completed", done["status"]
+        assert rows(database) == before
+
+
+def rows(database: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(database) as connection:
+        return connection.execute("SELECT * FROM guests ORDER BY id").fetchall()

@@ -34,6 +34,17 @@ async def reconcile(context: Context, body: Object) -> bool:
     if backup.metadata.deletion_timestamp is not None:
         return False  # its Jobs go with it; what it committed stays in the vault
     body, backup = await _labelled(context, body, backup)
+    if backup.status.phase is not Phase.PENDING:
+        return await _step(context, body, backup)
+    # One at a time is admitted of a policy's backups: two that look at each other would both see
+    # nobody running.
+    async with context.lock(
+        BACKUPS, backup.metadata.namespace, f"of/{backup.spec.policy_ref.name}"
+    ):
+        return await _step(context, body, backup)
+
+
+async def _step(context: Context, body: Object, backup: BackupJob) -> bool:
     status = await _next(context, backup)
     if status is None:
         return False

@@ -256,7 +256,7 @@ def complete(backup: BackupJob, rows: Sequence[LocationStatus], *, now: datetime
         update={
             "locations": list(rows),
             "committed_copies": copies,
-            "message": message,
+            "message": message[:4096],
             "observed_generation": backup.metadata.generation,
             "conditions": _merge(backup, verdicts, now),
         }
@@ -331,7 +331,7 @@ def _status(
     return backup.status.model_copy(
         update={
             "phase": phase,
-            "message": problem.message,
+            "message": problem.message[:4096],
             "observed_generation": backup.metadata.generation,
             "conditions": _merge(backup, verdicts, now),
         }

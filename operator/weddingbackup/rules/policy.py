@@ -189,7 +189,7 @@ def blocked(policy: WeddingBackupPolicy, problem: Problem, *, now: datetime) -> 
         update={
             "observed_generation": generation,
             "phase": Phase.BLOCKED,
-            "message": problem.message,
+            "message": problem.message[:4096],
             "conditions": merge(policy.status.conditions, verdicts, generation=generation, now=now),
             "next_backup_time": None,
         }

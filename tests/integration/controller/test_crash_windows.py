@@ -72,6 +72,14 @@ class TestBackup:
         again = await home.settle(BACKUPS, "one")
         assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
 
+    async def test_of_several_made_at_once_one_runs(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        made = [await home.add_backup(name) for name in ("one", "two", "three")]
+        await asyncio.gather(*(backups.reconcile(home.context, body) for body in made))
+        told = [await home.get(BACKUPS, body["metadata"]["name"]) for body in made]
+        phases = sorted(body["status"]["phase"] for body in told)
+        assert phases == ["Pending", "Pending", "Running"]
+
 
 class TestSchedule:
     async def test_a_backup_ordered_but_not_written_down(self, home: Home) -> None:
