@@ -174,11 +174,11 @@ def test_less_than_a_quorum_waits_instead_of_dropping() -> None:
     world.limits = Limits(pack_bytes=48 * 1024, packs=8, grace_seconds=30)
     source = MemorySource(many_packs())
     done: list[BackupResult] = []
-    thread = threading.Thread(target=lambda: done.append(world.backup(source)))
-    thread.start()
     world.stores[0].after_put = lambda store, _name: (
         stall.go.set() if sum(n.startswith("packs/") for n in store.objects) >= 4 else None
     )
+    thread = threading.Thread(target=lambda: done.append(world.backup(source)))
+    thread.start()
     thread.join(60)
     assert phases(done[0]) == {"a": "Committed", "b": "Committed"}
 
