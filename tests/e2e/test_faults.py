@@ -166,6 +166,31 @@ class TestKilledOperator:
         assert world.shell("portfolio", DIGESTS) == before
         assert len(world.list("jobs", f"{names.LABEL_TASK}=restore")) == 1
 
+    def test_its_return_writes_nothing_that_is_not_new(
+        self, world: World, operator: Operator
+    ) -> None:
+        world.add_locations(THREE)
+        world.apply(world.policy())
+        backup = only_backup(world)
+        world.wait("bj", backup, lambda body: condition(body, "Replicated").get("status") == "True")
+        world.wait("wbp", "wedding", lambda body: body["status"].get("copies") == "3/3")
+        world.wait("bj", backup, lambda body: not body["metadata"].get("finalizers"))
+        operator.kill()
+        before = versions(world)
+        operator.start()
+        world.apply(world.policy("later", schedule={"suspend": True}))
+        world.wait_phase("wbp", "later", "Suspended")
+        assert before.items() <= versions(world).items()
+
+
+def versions(world: World) -> dict[str, str]:
+    """The resourceVersion of each object of ours."""
+    return {
+        body["metadata"]["uid"]: body["metadata"]["resourceVersion"]
+        for kind, selector in (("wbp", ""), ("bj", ""), ("bl", f"mark={world.mark}"))
+        for body in world.list(kind, selector)
+    }
+
 
 class TestKilledWorker:
     def test_during_the_upload_the_next_one_goes_on(self, world: World) -> None:
