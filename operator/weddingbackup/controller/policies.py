@@ -53,6 +53,10 @@ async def reconcile(context: Context, body: Object) -> bool:
     )
     status = rules.assess(policy, facts, now=now)
     status, ordered = await _order(context, policy, status, jobs, now)
+    for job in rules.expendable(jobs):
+        await context.cluster.delete(
+            BACKUPS, job.metadata.name, job.metadata.namespace, uid=job.metadata.uid
+        )
     published = await context.publish(POLICIES, body, status)
     return ordered or not published or status.phase is not policy.status.phase
 

@@ -24,6 +24,12 @@ from weddingbackup.rules.workload import Problem
 
 _DEFAULT_EVERY = timedelta(hours=24)
 
+RETRY = timedelta(hours=1)
+"""From the end of a backup that failed, after all its worker's own retries, to the next one."""
+
+HISTORY = 50
+"""BackupJobs that are kept of a policy once they have ended; points outlive them."""
+
 MANUAL_TRIGGER = "manual-trigger"
 """Annotation (below our prefix) of a BackupJob that a trigger's text made."""
 
@@ -96,7 +102,39 @@ def due_slot(
         [*served, *filter(None, [policy.status.last_scheduled_time])],
         default=None,
     )
-    return schedule.due(timetable(policy, now), last=last, now=now)
+    return schedule.due(timetable(policy, now), last=last, now=now) or _retry(jobs, now)
+
+
+def _retry(jobs: Sequence[BackupJob], now: datetime) -> datetime | None:
+    """The moment to make up for the newest backup if that failed: the next slot may be a day away.
+
+    It is derived from the failure alone, so that deciding it twice gives the same BackupJob's name.
+    """
+    newest = max(jobs, key=_created, default=None)
+    if newest is None or newest.status.phase is not BackupPhase.FAILED:
+        return None
+    again = (newest.status.completed_at or _created(newest)) + RETRY
+    return again.replace(second=0, microsecond=0) if again <= now else None
+
+
+def expendable(jobs: Sequence[BackupJob]) -> list[BackupJob]:
+    """The BackupJobs to delete: history only, the oldest first.
+
+    Never one that is under way, that still has locations to catch up, or that tells of the newest point.
+    """
+    over = [
+        job
+        for job in sorted(jobs, key=_created)
+        if job.status.phase in {BackupPhase.FAILED, BackupPhase.CANCELLED}
+        or (job.status.phase is BackupPhase.COMPLETED and not _is_behind(job))
+    ]
+    done = [job for job in over if job.status.phase is BackupPhase.COMPLETED]
+    newest = max(done, key=_moment, default=None)
+    return [job for job in over[: max(0, len(over) - HISTORY)] if job is not newest]
+
+
+def _is_behind(job: BackupJob) -> bool:
+    return len(backups.committed_rows(job.status)) < len(job.status.locations)
 
 
 def due_trigger(policy: WeddingBackupPolicy, jobs: Sequence[BackupJob], key: str) -> str | None:

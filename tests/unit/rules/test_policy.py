@@ -127,6 +127,39 @@ class TestOrders:
         failed = backup(status={"phase": "Failed"})
         assert rules.due_slot(policy(), [failed], now=NOON) is not None
 
+    def test_a_backup_that_failed_is_made_up_for_after_an_hour_once(self) -> None:
+        end = NOON - timedelta(minutes=59)
+        failed = backup("f", status={"phase": "Failed", "completedAt": end})
+        served = policy(status={"lastScheduledTime": NOON - timedelta(hours=1)})
+        assert rules.due_slot(served, [failed], now=NOON) is None
+        late = NOON + timedelta(minutes=7)
+        slot = rules.due_slot(served, [failed], now=late)
+        assert slot == NOON + timedelta(minutes=1)
+        assert rules.due_slot(served, [failed], now=late + timedelta(minutes=9)) == slot
+        again = backup("g", status={"phase": "Running"}, meta={"creationTimestamp": late})
+        assert rules.due_slot(served, [failed, again], now=late) is None
+        done = completed("g", 1, "a", "b")
+        assert rules.due_slot(served, [failed, done], now=NOON + timedelta(hours=3)) is None
+
+    def test_history_is_kept_within_bounds_and_the_newest_point_always(self) -> None:
+        newest = completed("newest", -99, "a", "b")
+        failures = [
+            backup(
+                f"f{number}",
+                status={"phase": "Failed"},
+                meta={"creationTimestamp": NOON + timedelta(minutes=number)},
+            )
+            for number in range(rules.HISTORY + 5)
+        ]
+        behind = completed("behind", -98, "a")
+        row = {"name": "b", "phase": "Lagging"}
+        rows = [*behind.status.dump()["locations"], row]
+        behind = backup("behind", status={**behind.status.dump(), "locations": rows})
+        jobs = [newest, behind, *failures, backup("pending")]
+        names = [job.metadata.name for job in rules.expendable(jobs)]
+        assert names == [f"f{number}" for number in range(5)]
+        assert rules.expendable(failures[: rules.HISTORY]) == []
+
     def test_each_new_text_of_the_trigger_makes_one_backup(self) -> None:
         def due(text: str, last: str | None, *served: str) -> str | None:
             jobs = [
