@@ -53,7 +53,7 @@ def get_object(
 
     Raises:
         VaultDamageError: copies answered, and none is good.
-        StoreError: none answered with bytes.
+        StoreError: none answered with bytes; MissingError only where all said so.
     """
     failure: StoreError | VaultDamageError | None = None
     for number in range(LAST_REPLACEMENT + 1):
@@ -66,7 +66,9 @@ def get_object(
             except StoreError as error:
                 if not number and isinstance(error, MissingError):
                     missing(store.location, name)
-                failure = failure or error
+                # Who did not answer may have it: that says more than another's "missing".
+                if failure is None or isinstance(failure, MissingError):
+                    failure = error
         if number and not isinstance(failure, VaultDamageError):
             break  # nobody holds damaged bytes, so nobody holds a further replacement
     if failure is None:

@@ -1,17 +1,21 @@
 """Damaged objects: what is bad in one place comes from another; what is bad everywhere is told."""
 
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.integration.worker import trees
-from tests.integration.worker.pod import Pod
+from tests.integration.worker.pod import Ended, Pod
 from tests.servers.locations import Location
+from weddingbackup.resources.tasks import PointRef
 
 pytestmark = pytest.mark.integration
 
-MakePod = Callable[[list[Location]], Pod]
 OBJECTS = ["packs/", "index/", "snapshots/"]
 
 
@@ -38,26 +42,57 @@ def swap(file: Path) -> None:
 DAMAGES = [truncate, flip, remove, swap]
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A vault at two locations, with one point."""
+
+    worker: Pod
+    source: Path
+    point: PointRef
+    aside: Path
+
+    @contextmanager
+    def damaged(self, damage: Callable[[Path], None], files: Iterable[Path]) -> Iterator[None]:
+        """Damage these objects while the block runs."""
+        aside = Path(tempfile.mkdtemp(dir=self.aside))
+        moved = {file: aside / file.name for file in files}
+        assert moved
+        for file, copy in moved.items():
+            shutil.copy2(file, copy)  # with the attributes in which the server keeps an object's
+            damage(file)
+        yield
+        for file, copy in moved.items():
+            shutil.move(copy, file)
+
+    def restore(self, target: Path) -> Ended:
+        return self.worker.run("restore", self.worker.restore_task(self.point, target))
+
+
+@pytest.fixture(scope="module")
+def saved(locations: list[Location], tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    for location in locations:
+        location.proxy.heal()
+    directory = tmp_path_factory.mktemp("saved")
+    two = [location for location in locations if location.name in {"london", "frankfurt"}]
+    worker = Pod(directory / "pod", two)
+    source = trees.photographs(directory / "source")
+    (directory / "aside").mkdir()
+    point = worker.backup(worker.volume(source)).point
+    return Saved(worker, source, point, directory / "aside")
+
+
 @pytest.mark.parametrize("kind", OBJECTS)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_at_one_location_is_made_good_by_another_and_told(
-    pod: MakePod,
-    three: list[Location],
-    tmp_path: Path,
-    damage: Callable[[Path], None],
-    kind: str,
+    saved: Saved, tmp_path: Path, damage: Callable[[Path], None], kind: str
 ) -> None:
-    worker = pod(three[:2])
-    source = trees.photographs(tmp_path / "source")
-    made = worker.backup(worker.volume(source))
-    damaged = worker.objects("london", kind)
-    for file in damaged.values():
-        damage(file)
-    back = worker.run("restore", worker.restore_task(made.point, tmp_path / "back"))
+    objects = saved.worker.objects("london", kind)
+    with saved.damaged(damage, objects.values()):
+        back = saved.restore(tmp_path)
     assert back.code == 0, back
-    assert trees.facts(tmp_path / "back") == trees.facts(source)
+    assert trees.facts(tmp_path) == trees.facts(saved.source)
     told = {(row["location"], row["object"]) for row in back.report["damaged"]}
-    assert told <= {("london", name) for name in damaged}
+    assert told <= {("london", name) for name in objects}
     # A location without the manifest does not hold the point: it lags, and is not damaged.
     assert bool(told) == ((damage, kind) != (remove, "snapshots/")), back
 
@@ -65,22 +100,27 @@ def test_damage_at_one_location_is_made_good_by_another_and_told(
 @pytest.mark.parametrize("kind", OBJECTS)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_at_all_locations_is_a_clear_error_and_nothing_wrong_is_written(
-    pod: MakePod,
-    three: list[Location],
-    tmp_path: Path,
-    damage: Callable[[Path], None],
-    kind: str,
+    saved: Saved, tmp_path: Path, damage: Callable[[Path], None], kind: str
 ) -> None:
-    worker = pod(three[:2])
-    source = trees.photographs(tmp_path / "source")
-    made = worker.backup(worker.volume(source))
-    for location in ("london", "frankfurt"):
-        for file in worker.objects(location, kind).values():
-            damage(file)
-    back = worker.run("restore", worker.restore_task(made.point, tmp_path / "back"))
-    assert back.code in {3, 4}, back
+    objects = [saved.worker.objects(location, kind) for location in ("london", "frankfurt")]
+    with ExitStack() as harm:
+        for found in objects:
+            harm.enter_context(saved.damaged(damage, found.values()))
+        back = saved.restore(tmp_path / "back")
+    assert back.code == (3 if damage is remove and kind != "packs/" else 4), back
     assert back.message
-    whole = trees.facts(source)
+    whole = trees.facts(saved.source)
     for path, found in trees.facts(tmp_path / "back").items():
         if (tmp_path / "back" / path).is_file():
             assert found == whole[path]
+
+
+def test_what_one_location_lacks_may_be_at_one_that_does_not_answer(
+    saved: Saved, locations: list[Location], tmp_path: Path
+) -> None:
+    [frankfurt] = [location for location in locations if location.name == "frankfurt"]
+    with saved.damaged(remove, saved.worker.objects("london", "index/").values()):
+        frankfurt.proxy.cut()
+        back = saved.restore(tmp_path)
+        frankfurt.proxy.heal()
+    assert (back.code, back.error) == (4, "LocationUnavailable"), back
