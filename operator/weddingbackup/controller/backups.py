@@ -33,7 +33,6 @@ async def reconcile(context: Context, body: Object) -> bool:
     backup = BackupJob.model_validate(body)
     if backup.metadata.deletion_timestamp is not None:
         return False  # its Jobs go with it; what it committed stays in the vault
-    body, backup = await _labelled(context, body, backup)
     if backup.status.phase is not Phase.PENDING:
         return await _step(context, body, backup)
     # One at a time is admitted of a policy's backups: two that look at each other would both see
@@ -50,18 +49,6 @@ async def _step(context: Context, body: Object, backup: BackupJob) -> bool:
         return False
     published = await context.publish(BACKUPS, body, status)
     return not published or status.phase is not backup.status.phase
-
-
-async def _labelled(context: Context, body: Object, backup: BackupJob) -> tuple[Object, BackupJob]:
-    """People's BackupJobs get the label by which a policy finds its own."""
-    policy = backup.spec.policy_ref.name
-    if backup.metadata.labels.get(names.LABEL_POLICY) == policy:
-        return body, backup
-    labels = {"metadata": {"labels": {names.LABEL_POLICY: policy}}}
-    patched = await context.cluster.patch(
-        BACKUPS, backup.metadata.name, backup.metadata.namespace, labels
-    )
-    return (patched, BackupJob.model_validate(patched)) if patched else (body, backup)
 
 
 async def _next(context: Context, backup: BackupJob) -> Status | None:
@@ -317,8 +304,9 @@ async def _policy(context: Context, backup: BackupJob) -> WeddingBackupPolicy | 
 
 
 async def of_policy(context: Context, namespace: str | None, policy: str) -> list[BackupJob]:
-    """All BackupJobs of one policy."""
-    bodies = await context.cluster.list(BACKUPS, namespace, labels={names.LABEL_POLICY: policy})
+    """All BackupJobs of one policy, whoever made them."""
+    mine = {"spec.policyRef.name": policy}
+    bodies = await context.cluster.list(BACKUPS, namespace, fields=mine)
     return [BackupJob.model_validate(body) for body in bodies]
 
 

@@ -89,10 +89,9 @@ class Reconciler:
         policy = _policy_of(changed)
         if resource is BACKUPS:
             await self.settle(POLICIES, namespace, policy)
-        mine = {names.LABEL_POLICY: policy}
-        for body in await self.context.cluster.list(BACKUPS, namespace, labels=mine):
-            if _phase(body) in {None, BackupPhase.PENDING}:
-                await self.settle(BACKUPS, namespace, body["metadata"]["name"])
+        for backup in await backups.of_policy(self.context, namespace, policy):
+            if backup.status.phase is BackupPhase.PENDING:
+                await self.settle(BACKUPS, namespace, backup.metadata.name)
 
     async def _tell_waiting(self) -> None:
         home = self.context.home

@@ -256,9 +256,7 @@ class TestErasure:
 class TestStaleWrites:
     async def test_an_operator_on_its_way_out_cannot_put_the_clock_back(self, home: Home) -> None:
         await home.working_policy(schedule={"suspend": True})
-        label = {"labels": {names.LABEL_POLICY: "wedding"}}
-        spec = {"policyRef": {"name": "wedding"}}
-        stale = await home.make(BACKUPS, "one", metadata=label, spec=spec)
+        stale = await home.add_backup()
         await home.set_status(BACKUPS, "one", {"phase": "Cancelled"})
         assert await backups.reconcile(home.context, stale)  # look again, it says
         assert (await home.get(BACKUPS, "one"))["status"] == {"phase": "Cancelled"}
