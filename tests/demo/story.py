@@ -106,6 +106,8 @@ class Demo:
             platform.checksum(self._services.database, WEDDING),
             platform.checksum_others(self._services.database, WEDDING),
         )
+        if not evidence.files or any(rows.startswith("0 ") for rows in evidence.rows.values()):
+            raise DemoError("there is nothing to lose: photographs or rows are missing")
         self._tell.say(
             f"Before the loss: {len(evidence.files)} photographs, and of wedding {WEDDING}: "
             + ", ".join(f"{table} {value.split()[0]}" for table, value in evidence.rows.items())

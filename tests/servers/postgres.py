@@ -50,8 +50,10 @@ class Postgres:
         )
 
     def create_database(self, name: str) -> str:
-        """Create an empty database and give its URI."""
+        """Create an empty database, in place of one that has the name, and give its URI."""
         with psycopg.connect(self.uri(), autocommit=True) as connection:
+            drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+            connection.execute(drop.format(sql.Identifier(name)))
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.uri(name)
 
