@@ -52,6 +52,7 @@ def restore(task: RestoreTask, environment: Environment, progress: Progress) -> 
         with TemporaryDirectory(prefix="rows-") as directory:
             result = _bring(vault, task, Path(directory), progress, privileged=False)
             applied = apply(Path(directory), uri, schema=target.schema_name)
+        result.warnings.clear()  # about owners and times of files that nobody keeps
         rows, warnings = applied.rows, applied.warnings
     else:
         raise RefusedError("BadTask", f"source {task.source} has no target, volume or database")
