@@ -92,7 +92,9 @@ class Fetcher:
                     failure = error
                 except StoreError as error:
                     lane.silent = lane.silent or isinstance(error, TransientError)
-                    failure = failure or error
+                    # Who did not answer may have it: that says more than another's "missing".
+                    if failure is None or isinstance(failure, MissingError):
+                        failure = error
             if number and not found:
                 break
         if isinstance(failure, StoreError) and not isinstance(
