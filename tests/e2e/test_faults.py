@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -9,6 +10,8 @@ import pytest
 
 from tests.e2e.operator_process import Operator
 from tests.e2e.world import Object, World, condition, phase, secret
+from tests.servers.gcs import gcs
+from tests.servers.locations import BUCKET
 from weddingbackup.resources import names
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("operator")]
@@ -87,6 +90,27 @@ class TestLocations:
             body = world.wait("bl", name, is_because(reason))
             assert phase(body) == expected
             assert body["status"]["message"]
+
+    def test_a_location_that_lets_objects_be_overwritten_holds_no_backup(
+        self, world: World, tmp_path: Path
+    ) -> None:
+        world.shell("portfolio", WRITE.format(count=2, size=1000))
+        with gcs(tmp_path, host=world.cluster.host_address, careless=True) as server:
+            server.create_bucket(BUCKET)
+            careless = world.location("zurich", endpoint=server.endpoint)
+            world.apply(secret("location-zurich", server.credentials), careless)
+            name = world.location_name("zurich")
+            refused = world.wait_phase("bl", name, "Refused", "Healthy")
+            assert phase(refused) == "Refused"
+            assert condition(refused, "CreateOnly")["status"] == "False"
+            assert condition(refused, "Stalled")["status"] == "True"
+            assert "overwrit" in refused["status"]["message"]
+
+            world.add_locations(("london", "paris"))
+            world.apply(world.policy(redundancy={"copies": 2, "quorum": 2}))
+            done = world.wait_phase("bj", only_backup(world), "Completed", "Failed")
+            rows = {row["name"] for row in done["status"]["locations"]}
+            assert rows == {world.location_name("london"), world.location_name("paris")}
 
     def test_a_location_that_is_down_from_the_start_is_caught_up_when_it_comes(
         self, world: World

@@ -12,11 +12,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.cloud import storage
-from google.oauth2 import service_account
 
 from tests.servers.process import free_port, running
 from tests.servers.s3 import is_ok
 from tests.tools import binary
+from weddingbackup.stores.gcs import ForeignCredentials
 
 _ACCOUNT = "keeper@weddings.iam.gserviceaccount.com"
 
@@ -46,7 +46,7 @@ class GCS:
 
     def create_bucket(self, name: str) -> None:
         """Create a bucket."""
-        credentials = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+        credentials = ForeignCredentials.from_service_account_info(  # type: ignore[no-untyped-call]
             self.service_account()
         )
         client = storage.Client(
@@ -57,8 +57,10 @@ class GCS:
 
 
 @contextmanager
-def gcs(directory: Path, *, host: str = "127.0.0.1", port: int | None = None) -> Iterator[GCS]:
-    """Run a Google Cloud Storage server while the block runs."""
+def gcs(
+    directory: Path, *, host: str = "127.0.0.1", port: int | None = None, careless: bool = False
+) -> Iterator[GCS]:
+    """Run a Google Cloud Storage server while the block runs; a careless one lets objects be overwritten."""
     port = port or free_port(host)
     root = directory / "gcs"
     root.mkdir(parents=True, exist_ok=True)
@@ -68,6 +70,7 @@ def gcs(directory: Path, *, host: str = "127.0.0.1", port: int | None = None) ->
     server = GCS(f"http://{host}:{port}", private_pem(key))
     command = [str(binary("fake-gcs")), "-address", f"{host}:{port}", "-root", str(root)]
     command += ["-account", _ACCOUNT, "-public-key", str(public)]
+    command += ["-careless"] if careless else []
 
     def ready() -> bool:
         return is_ok(f"{server.endpoint}/_internal/healthcheck")

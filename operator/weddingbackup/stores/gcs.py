@@ -24,7 +24,7 @@ _TIMEOUT = (5, 20)  # to connect, to read; seconds
 _RETRY = DEFAULT_RETRY.with_timeout(10)
 
 
-class _ForeignCredentials(service_account.Credentials):
+class ForeignCredentials(service_account.Credentials):
     """Credentials for a service elsewhere that speaks GCS's protocol."""
 
     def _is_regional_access_boundary_lookup_required(self) -> bool:
@@ -52,7 +52,7 @@ class GCSKeeper:
         self._prefix = names.below(access.prefix, prefix)
         self._lifetime = lifetime
         account = json.loads(credentials["serviceAccount.json"])
-        kind = _ForeignCredentials if access.endpoint else service_account.Credentials
+        kind = ForeignCredentials if access.endpoint else service_account.Credentials
         key = kind.from_service_account_info(  # type: ignore[no-untyped-call]
             account, scopes=[_SCOPE]
         )

@@ -33,8 +33,10 @@ const publicHost = "gcs.invalid"
 
 const token = "/token"
 
-// server stands in front of the fake storage.
+// server stands in front of the fake storage. A careless one ignores preconditions: its objects can
+// be overwritten, as at services that speak a protocol only in part.
 type server struct {
+	careless    bool
 	storage     *fakestorage.Server
 	inner       http.Handler
 	account     string
@@ -47,13 +49,14 @@ func main() {
 	root := flag.String("root", "", "folder of the objects")
 	account := flag.String("account", "", "e-mail address of the service account")
 	keyFile := flag.String("public-key", "", "PEM file with the account's public key")
+	careless := flag.Bool("careless", false, "ignore the preconditions of signed puts")
 	flag.Parse()
-	if err := serve(*address, *root, *account, *keyFile); err != nil {
+	if err := serve(*address, *root, *account, *keyFile, *careless); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func serve(address, root, account, keyFile string) error {
+func serve(address, root, account, keyFile string, careless bool) error {
 	key, err := readKey(keyFile)
 	if err != nil {
 		return err
@@ -72,6 +75,7 @@ func serve(address, root, account, keyFile string) error {
 		return err
 	}
 	handler := &server{
+		careless:    careless,
 		storage:     storage,
 		inner:       storage.HTTPHandler(),
 		account:     account,
@@ -134,7 +138,7 @@ func (s *server) put(w http.ResponseWriter, r *http.Request, bucket, object stri
 		}
 	}
 	query := url.Values{"uploadType": {"media"}, "name": {object}}
-	if match := r.Header.Get("x-goog-if-generation-match"); match != "" {
+	if match := r.Header.Get("x-goog-if-generation-match"); match != "" && !s.careless {
 		query.Set("ifGenerationMatch", match)
 	}
 	upload := r.Clone(r.Context())
