@@ -10,28 +10,32 @@ import pytest
 
 from tests import cluster as clusters
 from tests.cluster.traces import left_behind, traces
-from tests.demo.places import CLUSTER, home
+from tests.tools import cache_folder
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 PROJECT = Path(__file__).parents[2]
+NAME = "tried"
+HOME = cache_folder() / f"demo-{NAME}"
 
 
 @pytest.fixture
 def clean() -> Iterator[None]:
     demo("down")
-    before = traces(CLUSTER, home())
+    before = traces(NAME, HOME)
     yield
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KUBECONFIG", raising=False)
-        cluster = clusters.running(CLUSTER)
+        cluster = clusters.running(NAME)
     assert cluster is not None
     demo("down")
-    assert not left_behind(CLUSTER, before, cluster.host_address, home())
+    assert not left_behind(NAME, before, cluster.host_address, HOME)
 
 
 def demo(action: str) -> str:
     """Run the demo as a person does, with a cluster of its own; gives what it prints."""
+    environment = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
+    environment["DEMO_NAME"] = NAME
     done = subprocess.run(
         [sys.executable, "-m", "tests.demo", action],
         stdout=subprocess.PIPE,
@@ -39,7 +43,7 @@ def demo(action: str) -> str:
         text=True,
         check=False,
         cwd=PROJECT,
-        env={name: value for name, value in os.environ.items() if name != "KUBECONFIG"},
+        env=environment,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout

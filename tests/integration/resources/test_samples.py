@@ -1,5 +1,6 @@
 """Every manifest that we show people is taken by a real API server, to the last field."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -27,6 +28,15 @@ def home(crds: Cluster) -> Iterator[str]:
 @pytest.mark.usefixtures("home")
 def test_a_sample_is_taken(crds: Cluster, path: object) -> None:
     crds.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", str(path))
+
+
+@pytest.mark.usefixtures("home")
+def test_what_the_readme_shows_is_taken(crds: Cluster) -> None:
+    shown = re.findall(r"```yaml\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    assert len(shown) == 2
+    apply = ("apply", "--dry-run=server", "--validate=strict", "-f", "-")
+    taken = crds.kubectl(*apply, input="---\n".join(shown))
+    assert taken.count("created") == len(shown)
 
 
 @pytest.mark.usefixtures("home")
