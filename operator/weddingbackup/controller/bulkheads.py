@@ -1,7 +1,8 @@
 """Blocking work in threads, kept apart: what hangs at one location never delays another.
 
 A storage SDK can sit on a dead connection for minutes, and a thread cannot be stopped. So each
-compartment has at most one thread: while that one hangs, further calls fail at once.
+compartment has at most one thread, which callers take in turn: once it is past its deadline, further
+calls fail at once until it ends.
 """
 
 import asyncio
@@ -25,15 +26,30 @@ class Bulkheads:
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="bulkhead")
         self._busy: dict[str, Future[Any]] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
 
     async def run(
         self, compartment: str, function: Callable[[], _Result], *, seconds: float
     ) -> _Result:
-        """The function's result.
+        """The function's result, waited for up to `seconds` once it is its turn within as many.
 
         Raises:
-            HungError: it took longer than `seconds`, or the one before it still does.
+            HungError: it took longer, or the one before it still does, or it never had its turn.
         """
+        turn = self._turns.setdefault(compartment, asyncio.Lock())
+        try:
+            async with asyncio.timeout(seconds):
+                await turn.acquire()
+        except TimeoutError:
+            raise HungError(f"no turn within {seconds:g} seconds") from None
+        try:
+            return await self._run(compartment, function, seconds)
+        finally:
+            turn.release()
+
+    async def _run(
+        self, compartment: str, function: Callable[[], _Result], seconds: float
+    ) -> _Result:
         earlier = self._busy.get(compartment)
         if earlier is not None and not earlier.done():
             raise HungError("an earlier request still hangs")
