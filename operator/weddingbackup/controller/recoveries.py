@@ -7,6 +7,7 @@ from dataclasses import replace
 import structlog
 
 from weddingbackup.controller import access, workers
+from weddingbackup.controller.backups import of_policy
 from weddingbackup.controller.context import Context
 from weddingbackup.controller.workers import NameTakenError, Seen
 from weddingbackup.kube import jobs, registry
@@ -15,17 +16,20 @@ from weddingbackup.kube.jobs import Mount, Work
 from weddingbackup.kube.registry import Registered
 from weddingbackup.resources import names, tasks
 from weddingbackup.resources.backup_job import BackupJob
+from weddingbackup.resources.backup_job import Phase as BackupPhase
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.recovery_request import Phase, RecoveryRequest, SourcePhase, Status
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
 from weddingbackup.rules import recovery as rules
 from weddingbackup.rules.backup import not_served
+from weddingbackup.rules.choice import Pin, RecoveryPoint, Unsettled, Wanted, choose
 from weddingbackup.rules.locations import is_readable
-from weddingbackup.rules.recovery import RecoveryPoint, Restore, Wanted
+from weddingbackup.rules.recovery import Restore
 from weddingbackup.rules.workload import Problem
 from weddingbackup.stores import open_store
 from weddingbackup.stores.retry import Retry
 from weddingbackup.vault import catalog
+from weddingbackup.vault.catalog import Catalog, Point
 from weddingbackup.vault.names import SNAPSHOTS
 
 _log = structlog.get_logger()
@@ -70,12 +74,19 @@ async def _plan(context: Context, request: RecoveryRequest) -> Status:
     policy = await _policy(context, request)
     vault = await _vault(context, policy)
     wanted = await _wanted(context, request)
-    points, silent = await _points(context, vault, prefix=wanted.manifest or SNAPSHOTS)
-    point = rules.choose(points, wanted, silent=silent)
+    (found, silent), completed = await asyncio.gather(
+        _look(context, vault, prefix=wanted.manifest or SNAPSHOTS),
+        _completed(context, request, vault),
+    )
+    point = choose(
+        [_fact(point) for point in found.points if point.vault_id.hex() == vault.kit.vault_id],
+        wanted,
+        pins=[_pin(backup, found) for backup in completed],
+        silent=silent,
+    )
+    if isinstance(point, Unsettled):
+        return rules.under_way(request, Phase.PLANNING, point.problem, now=context.now())
     if isinstance(point, Problem):
-        if silent:
-            # What was not found may lie where nobody answers: ask again until somebody does.
-            return rules.under_way(request, Phase.PLANNING, point, now=context.now())
         raise _RefusedError(point)
     restores = rules.plan(request, policy, point.sources)
     if isinstance(restores, Problem):
@@ -129,10 +140,8 @@ async def _wanted(context: Context, request: RecoveryRequest) -> Wanted:
     return Wanted(manifest=backup.status.manifest.name)
 
 
-async def _points(
-    context: Context, vault: Registered, *, prefix: str
-) -> tuple[list[RecoveryPoint], list[str]]:
-    """The vault's points over all locations, and the locations that did not tell."""
+async def _look(context: Context, vault: Registered, *, prefix: str) -> tuple[Catalog, list[str]]:
+    """What all locations hold, and those that did not tell."""
     locations = list((await access.registered(context)).values())
     answers = await asyncio.gather(
         *(_ask(context, location, vault, prefix) for location in locations)
@@ -142,25 +151,49 @@ async def _points(
         for location, answer in zip(locations, answers, strict=True)
         if answer is None
     ]
-    merged: dict[str, catalog.Point] = {}
-    for point in (point for answer in answers for point in answer or ()):
-        if point.vault_id.hex() != vault.kit.vault_id:
-            continue  # somebody put another vault's manifest here
-        known = merged.get(point.manifest)
-        holders = (*known.held_by, *point.held_by) if known else point.held_by
-        merged[point.manifest] = replace(point, held_by=holders)
-    return [_fact(point) for point in merged.values()], silent
+    return catalog.merge([answer for answer in answers if answer is not None]), silent
+
+
+async def _completed(
+    context: Context, request: RecoveryRequest, vault: Registered
+) -> list[BackupJob]:
+    """The BackupJobs that pin a point of this vault."""
+    name = request.spec.policy_ref.name
+    return [
+        backup
+        for backup in await of_policy(context, request.metadata.namespace, name)
+        if backup.status.phase is BackupPhase.COMPLETED
+        and backup.status.manifest is not None
+        and backup.status.point_time is not None
+        and backup.status.vault is not None
+        and backup.status.vault.id == vault.kit.vault_id
+    ]
+
+
+def _pin(backup: BackupJob, found: Catalog) -> Pin:
+    status = backup.status
+    assert status.manifest is not None
+    assert status.point_time is not None
+    # Who answered, and not with a copy that cannot be read, lacks it.
+    lacking = () if status.manifest.name in found.unreadable else found.answered
+    return Pin(
+        manifest=status.manifest.name,
+        sha256=status.manifest.sha256,
+        job_name=backup.metadata.name,
+        time=status.point_time,
+        unsure=[row.name for row in status.locations if row.name not in lacking],
+    )
 
 
 async def _ask(
     context: Context, location: BackupLocation, vault: Registered, prefix: str
-) -> list[catalog.Point] | None:
-    """One location's points; None where it does not answer."""
+) -> Catalog | None:
+    """What one location holds; None where it does not answer."""
     if not is_readable(location):
         return None
     name = location.metadata.name
 
-    def ask() -> catalog.Catalog:
+    def ask() -> Catalog:
         # One try: whoever does not answer at once is left out, and asked again if nobody else can tell.
         store = open_store(
             reach, credentials, prefix=vault.kit.prefix, retry=Retry(deadline_seconds=1)
@@ -176,17 +209,18 @@ async def _ask(
     except Exception as error:  # noqa: BLE001  whatever an SDK throws, one location never holds up another
         _log.warning("a location did not tell its points", location=name, error=str(error))
         return None
-    return None if name in found.unanswered else found.points
+    return None if name in found.unanswered else found
 
 
-def _fact(point: catalog.Point) -> RecoveryPoint:
+def _fact(point: Point) -> RecoveryPoint:
     return RecoveryPoint(
         manifest=point.manifest,
         sha256=point.sha256,
         job_name=point.plain.job_name,
         time=point.time,
         sources={source.name: source.data_class for source in point.sources},
-        committed=point.committed,
+        standing=point.standing,
+        unsure=point.unsure,
     )
 
 

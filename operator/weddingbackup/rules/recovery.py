@@ -1,6 +1,6 @@
-"""What becomes of a RecoveryRequest: which point it brings back, how far it is, and what to do about its Jobs."""
+"""What becomes of a RecoveryRequest: what it puts back where, how far it is, and what to do about its Jobs."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,8 +21,8 @@ from weddingbackup.resources.recovery_request import (
 from weddingbackup.resources.reports import ProgressLine, RestoreReport
 from weddingbackup.resources.wedding_backup_policy import Source, WeddingBackupPolicy
 from weddingbackup.rules.backup import percent
+from weddingbackup.rules.choice import RecoveryPoint
 from weddingbackup.rules.conditions import State, Verdict, merge, summary
-from weddingbackup.rules.times import rfc3339
 from weddingbackup.rules.workload import Problem, Workload
 
 ENDED = frozenset({Phase.COMPLETED, Phase.PARTIALLY_FAILED, Phase.FAILED, Phase.CANCELLED})
@@ -31,74 +31,6 @@ OBJECTIVE_SECONDS = {Urgency.STANDARD: 300, Urgency.CRITICAL: 60, Urgency.EMERGE
 
 _SOURCE_ENDED = frozenset({SourcePhase.COMPLETED, SourcePhase.FAILED})
 _ORDER = list(DataClass)
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveryPoint:
-    """One recovery point, as the stores' manifests tell it.
-
-    Attributes:
-        job_name: the BackupJob that made it.
-        time: the moment that it stands for.
-        sources: name and data class of each.
-        committed: whether as many locations as its quorum were seen to hold it.
-    """
-
-    manifest: str
-    sha256: str
-    job_name: str
-    time: datetime
-    sources: Mapping[str, DataClass]
-    committed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which point is asked for: at most one of the members is set; none asks for the newest."""
-
-    moment: datetime | None = None
-    manifest: str | None = None
-
-
-def choose(
-    points: Sequence[RecoveryPoint], wanted: Wanted, *, silent: Collection[str]
-) -> RecoveryPoint | Problem:
-    """The newest committed point that is not later than asked for.
-
-    Args:
-        points: all that were found, in any order.
-        wanted: which.
-        silent: locations that did not answer; they may hold what was not found.
-    """
-    committed = sorted(
-        (point for point in points if point.committed), key=lambda point: point.time, reverse=True
-    )
-    unheard = (
-        f" These locations did not answer and may hold more: {', '.join(sorted(silent))}."
-        if silent
-        else ""
-    )
-    if wanted.manifest is not None:
-        for point in committed:
-            if point.manifest == wanted.manifest:
-                return point
-        return Problem(
-            "PointNotFound",
-            f"No quorum of the locations that answer holds {wanted.manifest}.{unheard}",
-        )
-    if not committed:
-        return Problem(
-            "NoRecoveryPoint",
-            f"No committed recovery point was found: no backup of this policy has completed yet.{unheard}",
-        )
-    for point in committed:
-        if wanted.moment is None or point.time <= wanted.moment:
-            return point
-    return Problem(
-        "NoPointThatEarly",
-        f"The earliest recovery point is of {rfc3339(committed[-1].time)}, "
-        f"later than the pointInTime that is asked for.{unheard}",
-    )
 
 
 @dataclass(frozen=True, slots=True)

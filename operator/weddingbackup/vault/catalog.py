@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from weddingbackup.rules.points import Standing, standing
 from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.errors import RefusedError, VaultDamageError, VaultError
 from weddingbackup.vault.manifest import read_plain
@@ -15,7 +16,7 @@ from weddingbackup.vault.objects import get_object
 from weddingbackup.vault.parallel import MAJORITY, Patience, ask_all
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from weddingbackup.stores.api import ObjectInfo, Store
@@ -33,6 +34,7 @@ class Point:
         data: its bytes, verified against the name.
         held_by: locations whose listing shows it with the right size. A copy there may still turn
             out damaged: a check says so, and a reader takes the next.
+        lacking: locations that answered and have no copy of it, not even a damaged one.
         damaged: (location, object) of copies of the manifest that did not verify.
     """
 
@@ -41,6 +43,7 @@ class Point:
     data: bytes
     plain: Plain
     held_by: tuple[str, ...]
+    lacking: frozenset[str]
     damaged: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -64,13 +67,24 @@ class Point:
         return self.plain.sources
 
     @property
-    def committed(self) -> bool:
-        """Whether a quorum of the locations that it was written for is seen to hold it.
+    def unsure(self) -> tuple[str, ...]:
+        """Those of its N locations that may hold it, or held it.
 
-        False also says "not known", while too many locations do not answer.
+        They do not answer, are not known here, or hold a damaged copy.
         """
+        seen = self.lacking.union(self.held_by)
+        return tuple(location for location in self.plain.locations if location not in seen)
+
+    @property
+    def standing(self) -> Standing:
+        """What can be told of its commit from here and now."""
         held = sum(location in self.plain.locations for location in self.held_by)
-        return held >= self.plain.quorum
+        return standing(quorum=self.plain.quorum, held=held, unsure=len(self.unsure))
+
+    @property
+    def committed(self) -> bool:
+        """Whether a quorum of the locations that it was written for is seen to hold it."""
+        return self.standing is Standing.COMMITTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +95,14 @@ class Catalog:
         damaged: (location, object) of copies of manifests that did not verify.
         unreadable: manifests without one good copy among the locations that answer.
         unanswered: location -> why it was left out.
+        answered: the other locations.
     """
 
     points: list[Point]
     damaged: list[tuple[str, str]]
     unreadable: list[str]
     unanswered: dict[str, str]
+    answered: frozenset[str]
 
 
 def points(stores: Sequence[Store]) -> list[Point]:
@@ -106,12 +122,13 @@ def catalog(
             unanswered[store.location] = str(found)
         else:
             listings.append((store, found))
-    holders: dict[str, list[tuple[Store, int]]] = defaultdict(list)
+    answered = frozenset(store.location for store, _ in listings)
+    holders: dict[str, list[tuple[Store, ObjectInfo]]] = defaultdict(list)
     for store, found in listings:
         for info in found:
             name = base_name(info.name)
             if snapshot_job(name):
-                holders[name].append((store, info.size))
+                holders[name].append((store, info))
     damaged: list[tuple[str, str]] = []
     unreadable: list[str] = []
 
@@ -130,18 +147,47 @@ def catalog(
             unreadable.append(name)
             return None
         damaged.extend(bad)
-        known_bad = {location for location, obj in bad if obj == name}
         held_by = dict.fromkeys(
             store.location
-            for store, size in copies
-            if size == len(data) and store.location not in known_bad
+            for store, copy in copies
+            if copy.size == len(data) and (store.location, copy.name) not in bad
         )
-        return Point(name, vault_id, data, plain, tuple(held_by), tuple(bad))
+        lacking = answered.difference(store.location for store, _ in copies)
+        return Point(name, vault_id, data, plain, tuple(held_by), lacking, tuple(bad))
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="manifest") as pool:
         found_points = [point for point in pool.map(read, sorted(holders)) if point]
-    found_points.sort(key=lambda p: (p.time, p.manifest), reverse=True)
-    return Catalog(found_points, damaged, sorted(unreadable), unanswered)
+    return Catalog(_newest_first(found_points), damaged, sorted(unreadable), unanswered, answered)
+
+
+def merge(parts: Sequence[Catalog]) -> Catalog:
+    """Put together what locations said that were asked one by one."""
+    tables = [(part, {point.manifest: point for point in part.points}) for part in parts]
+    found = []
+    for name in dict.fromkeys(name for _, table in tables for name in table):
+        seen = [table[name] for _, table in tables if name in table]
+        # A location whose copy cannot be read does not lack it.
+        without = [x.answered for x, t in tables if name not in t and name not in x.unreadable]
+        found.append(
+            replace(
+                seen[0],
+                held_by=tuple(location for point in seen for location in point.held_by),
+                lacking=frozenset().union(*(point.lacking for point in seen), *without),
+                damaged=tuple(each for point in seen for each in point.damaged),
+            )
+        )
+    names = {point.manifest for point in found}
+    return Catalog(
+        _newest_first(found),
+        [each for part in parts for each in part.damaged],
+        sorted({name for part in parts for name in part.unreadable} - names),
+        {location: why for part in parts for location, why in part.unanswered.items()},
+        frozenset().union(*(part.answered for part in parts)),
+    )
+
+
+def _newest_first(found: Iterable[Point]) -> list[Point]:
+    return sorted(found, key=lambda p: (p.time, p.manifest), reverse=True)
 
 
 def find_point(stores: Sequence[Store], manifest: str) -> Point:

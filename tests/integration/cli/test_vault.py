@@ -67,7 +67,7 @@ def test_points_are_listed_for_people_and_for_programs(filled: Program) -> None:
             "bytes": 6 * trees.MIB + len("a name that paints"),
         }
     ]
-    assert (point["heldBy"], point["committed"]) == (["a", "b"], True)
+    assert (point["heldBy"], point["standing"]) == (["a", "b"], "Committed")
 
 
 def test_files_are_listed_whole_or_below_a_path_and_no_name_steers_the_terminal(
@@ -92,6 +92,35 @@ def test_a_point_is_found_by_the_beginning_of_its_name(filled: Program) -> None:
     assert trees.facts(home / "back") == trees.facts(home / "source")
     wrong = filled.vault("restore", "nonesuch", "portfolio", "back", places=TWO)
     assert (wrong.returncode, "vault snapshots" in wrong.stderr) == (1, True)
+
+
+def test_a_lost_holder_never_makes_latest_an_older_point_in_silence(filled: Program) -> None:
+    home = filled.directory
+    (home / "source" / "new").write_text("of the second point")
+    assert filled.vault("backup", "--source", "portfolio=source", places=TWO).returncode == 0
+    one = ("--directory", "a")
+    newer, older = filled.vault("snapshots", places=one).stdout.splitlines()[1:]
+    assert (newer.split()[-1], older.split()[-1]) == ("possible", "possible")
+    done = filled.vault("restore", "latest", "portfolio", "back", places=one)
+    assert (done.returncode, "did not answer" in done.stderr) == (0, True)
+    assert (home / "back" / "new").exists()
+    [manifest] = [file for file in home.glob("a/**/snapshots/**/*") if newer[:12] in file.name]
+    data = manifest.read_bytes()
+    manifest.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    manifest = next(file for file in home.glob("b/**/snapshots/**/*") if newer[:12] in file.name)
+    done = filled.vault("ls", "latest", "portfolio", "new", places=TWO)
+    assert (done.returncode, f"warning: {newer[:12]}" in done.stderr) == (0, True)
+    named = filled.vault("ls", older[:12], "portfolio", places=TWO)
+    assert f"there is a newer point, {newer[:12]}" in named.stderr
+    manifest.unlink()
+    done = filled.vault("ls", "latest", "portfolio", places=TWO)
+    assert f"{manifest.name} is damaged wherever it is" in done.stderr
+
+
+def test_directories_under_other_names_are_places_all_the_same(filled: Program) -> None:
+    absolute = ("--directory", str(filled.directory / "a"), "--directory", "./b/")
+    done = filled.vault("restore", "latest", "portfolio", "back", places=absolute)
+    assert (done.returncode, "under that name" in done.stderr) == (0, True)
 
 
 def test_damage_is_found_by_a_check_and_gone_around_by_a_restore(filled: Program) -> None:

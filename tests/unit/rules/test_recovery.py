@@ -3,8 +3,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.unit.rules.facts import NOON, policy, request
 from weddingbackup.resources.base import ConditionStatus
@@ -12,61 +10,16 @@ from weddingbackup.resources.common import DataClass
 from weddingbackup.resources.recovery_request import Phase, RecoveryRequest, SourcePhase, Status
 from weddingbackup.resources.reports import ErrorReport, ProgressLine, RestoreReport
 from weddingbackup.rules import recovery
+from weddingbackup.rules.choice import RecoveryPoint
 from weddingbackup.rules.conditions import find
-from weddingbackup.rules.recovery import RecoveryPoint, Wanted, choose, plan
+from weddingbackup.rules.points import Standing
+from weddingbackup.rules.recovery import plan
 from weddingbackup.rules.workload import Problem, Workload
 
 SHA = "ab" * 32
 
 
-def point(hours: int, *, committed: bool = True, **sources: DataClass) -> RecoveryPoint:
-    return RecoveryPoint(
-        manifest=f"m{hours}",
-        sha256=SHA,
-        job_name=f"job{hours}",
-        time=NOON + timedelta(hours=hours),
-        sources=sources or {"p": DataClass.PORTFOLIO},
-        committed=committed,
-    )
-
-
-class TestChoice:
-    @given(
-        st.lists(st.tuples(st.integers(-50, 50), st.booleans()), unique_by=lambda each: each[0]),
-        st.none() | st.integers(-50, 50),
-    )
-    def test_the_newest_committed_point_that_is_not_too_late(
-        self, told: list[tuple[int, bool]], hours: int | None
-    ) -> None:
-        points = [point(each, committed=committed) for each, committed in told]
-        wanted = Wanted(moment=None if hours is None else NOON + timedelta(hours=hours))
-        good = [each for each, committed in told if committed and (hours is None or each <= hours)]
-        chosen = choose(points, wanted, silent=[])
-        if good:
-            assert isinstance(chosen, RecoveryPoint)
-            assert chosen.manifest == f"m{max(good)}"
-        else:
-            assert isinstance(chosen, Problem)
-
-    def test_a_point_of_the_very_moment_is_not_later(self) -> None:
-        assert choose([point(0), point(-1)], Wanted(moment=NOON), silent=[]) == point(0)
-
-    def test_a_named_point_is_taken_or_none(self) -> None:
-        points = [point(1), point(2), point(3, committed=False)]
-        assert choose(points, Wanted(manifest="m1"), silent=[]) == points[0]
-        for missing in ("m3", "m9"):
-            problem = choose(points, Wanted(manifest=missing), silent=["paris"])
-            assert isinstance(problem, Problem)
-            assert problem.reason == "PointNotFound"
-            assert "paris" in problem.message
-
-    def test_why_there_is_none_is_told_apart(self) -> None:
-        none = choose([point(1, committed=False)], Wanted(), silent=[])
-        early = choose([point(1)], Wanted(moment=NOON), silent=[])
-        assert isinstance(none, Problem)
-        assert isinstance(early, Problem)
-        assert (none.reason, early.reason) == ("NoRecoveryPoint", "NoPointThatEarly")
-        assert "2026-12-05T13:00:00Z" in early.message
+POINT = RecoveryPoint("m", SHA, "job", NOON, {"p": DataClass.PORTFOLIO}, Standing.COMMITTED)
 
 
 class TestPlan:
@@ -105,7 +58,7 @@ def pinned(*names: str, **spec: Any) -> RecoveryRequest:
     order = request(**spec)
     sources = dict.fromkeys(names, DataClass.PORTFOLIO)
     restores = [recovery.Restore(name, kind, None, None) for name, kind in sources.items()]
-    status = recovery.planned(order, replace(point(0), sources=sources), restores, now=NOON)
+    status = recovery.planned(order, replace(POINT, sources=sources), restores, now=NOON)
     return order.model_copy(update={"status": status})
 
 
@@ -136,7 +89,7 @@ class TestProgress:
         status = pinned("p", urgency="Emergency").status
         assert status.phase is Phase.RECOVERING
         assert status.point is not None
-        assert (status.point.manifest, status.point.sha256) == ("m0", SHA)
+        assert (status.point.manifest, status.point.sha256) == ("m", SHA)
         assert status.recovered_to == NOON
         assert status.objective_seconds == 30
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import click
 
+from weddingbackup.cli.vault import text
+from weddingbackup.rules.points import Standing
 from weddingbackup.stores.api import Store
-from weddingbackup.vault.catalog import Point, catalog
+from weddingbackup.vault.catalog import Catalog, Point, catalog
 
 LATEST = "latest"
 _SHORT = 12
@@ -16,36 +18,61 @@ def short_name(point: Point) -> str:
     return point.sha256[:_SHORT]
 
 
-def find(stores: Sequence[Store], wanted: str) -> Point:
-    """The point that is meant.
-
-    `latest` is the newest that a quorum is seen to hold. With most locations gone no point may be;
-    then it is the newest that there is, and that is said: its bytes are verified like all others.
-
-    Raises:
-        click.ClickException: there is none, or several begin so.
-    """
+def look(stores: Sequence[Store]) -> Catalog:
+    """All points; what stood in the way of knowing more is said."""
     known = catalog(stores)
     for location, why in known.unanswered.items():
         click.echo(f"warning: {location} does not answer: {why}", err=True)
     for name in known.unreadable:
         click.echo(f"warning: {name} is damaged wherever it is", err=True)
-    if not known.points:
+    return known
+
+
+def find(stores: Sequence[Store], wanted: str) -> Point:
+    """The point that is meant; what is not certain about it, and which are newer, is said.
+
+    `latest` is the newest that is committed or possible. Where there is none, since locations lost
+    their copies, it is the newest that is left: its bytes are verified like all others.
+
+    Raises:
+        click.ClickException: there is none, or several begin so.
+    """
+    known = look(stores).points
+    if not known:
         raise click.ClickException("no recovery point was found at these locations")
-    if wanted == LATEST:
-        committed = [point for point in known.points if point.committed]
-        if committed:
-            return committed[0]
-        newest = known.points[0]
-        click.echo(
-            f"warning: too few locations answer to know what is committed; {short_name(newest)} of"
-            f" {newest.time:%Y-%m-%d %H:%M} UTC is the newest point here",
-            err=True,
-        )
-        return newest
-    found = [p for p in known.points if wanted in {p.manifest, p.plain.job_name}]
-    found = found or [p for p in known.points if p.sha256.startswith(wanted)]
+    point = _latest(known) if wanted == LATEST else _named(known, wanted)
+    if point.standing is not Standing.COMMITTED:
+        click.echo(f"warning: {_title(point)} {_doubt(point)}", err=True)
+    for newer in known[: known.index(point)]:
+        state = f"it {_doubt(newer)}" if newer.standing is not Standing.COMMITTED else "committed"
+        click.echo(f"warning: there is a newer point, {_title(newer)}: {state}", err=True)
+    return point
+
+
+def _latest(known: Sequence[Point]) -> Point:
+    return next((p for p in known if p.standing is not Standing.UNCOMMITTED), known[0])
+
+
+def _named(known: Sequence[Point], wanted: str) -> Point:
+    found = [p for p in known if wanted in {p.manifest, p.plain.job_name}]
+    found = found or [p for p in known if p.sha256.startswith(wanted)]
     if len(found) != 1:
         problem = "several recovery points are" if found else "no recovery point is"
         raise click.ClickException(f"{problem} called {wanted}; `vault snapshots` lists them")
     return found[0]
+
+
+def _title(point: Point) -> str:
+    return f"{short_name(point)} of {text.moment(point.time)}"
+
+
+def _doubt(point: Point) -> str:
+    """Why it is not certain that a point was committed."""
+    quorum = f"{point.plain.quorum} of {', '.join(point.plain.locations)}"
+    seen = f"is committed where {quorum} hold it, and was found at {', '.join(point.held_by)}"
+    if not point.unsure:
+        return seen
+    return (
+        f"{seen}; {', '.join(point.unsure)} did not answer, or are not given here under that name,"
+        " or hold a damaged copy"
+    )

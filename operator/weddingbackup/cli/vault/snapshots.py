@@ -7,10 +7,16 @@ import click
 
 from weddingbackup.cli.vault import text
 from weddingbackup.cli.vault.places import Places, vault_options
-from weddingbackup.cli.vault.points import short_name
-from weddingbackup.vault.catalog import Point, catalog
+from weddingbackup.cli.vault.points import look, short_name
+from weddingbackup.rules.points import Standing
+from weddingbackup.vault.catalog import Point
 
 _HEAD = ("POINT", "TIME", "SOURCES", "SIZE", "COPIES", "COMMITTED")
+_COMMITTED = {
+    Standing.COMMITTED: "yes",
+    Standing.POSSIBLE: "possible",
+    Standing.UNCOMMITTED: "no",
+}
 
 
 @click.command()
@@ -19,14 +25,11 @@ _HEAD = ("POINT", "TIME", "SOURCES", "SIZE", "COPIES", "COMMITTED")
 def snapshots(places: Places, output: str) -> None:
     """List the recovery points, newest first.
 
-    COPIES are the locations seen to hold it, of those that it was written for; COMMITTED says
-    whether they are a quorum. Both are as seen now: a location that does not answer does not count.
+    COPIES are the locations seen to hold it, of those that it was written for. COMMITTED says
+    whether they are a quorum: `possible` where that cannot be told, since others do not answer, are
+    not given here under their name, or hold a damaged copy. Such a point can be restored all the same.
     """
-    found = catalog(places.stores(places.kit()))
-    for location, why in found.unanswered.items():
-        click.echo(f"warning: {location} does not answer: {why}", err=True)
-    for name in found.unreadable:
-        click.echo(f"warning: {name} is damaged wherever it is", err=True)
+    found = look(places.stores(places.kit()))
     if output == "json":
         click.echo(json.dumps([_document(point) for point in found.points], indent=2))
     elif found.points:
@@ -42,7 +45,7 @@ def _row(point: Point) -> tuple[str, ...]:
         ",".join(source.name for source in point.sources),
         text.size(sum(source.bytes for source in point.sources)),
         f"{len(point.held_by)}/{len(point.plain.locations)}",
-        "yes" if point.committed else "no",
+        _COMMITTED[point.standing],
     )
 
 
@@ -66,5 +69,6 @@ def _document(point: Point) -> dict[str, Any]:
         "locations": list(point.plain.locations),
         "heldBy": list(point.held_by),
         "quorum": point.plain.quorum,
-        "committed": point.committed,
+        "unsure": list(point.unsure),
+        "standing": point.standing,
     }
