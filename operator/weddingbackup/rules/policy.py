@@ -177,6 +177,7 @@ def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Statu
     # Backups into a vault that was erased since, under the same policy name, count for nothing.
     mine = [job for job in facts.backups if _vault_of(job) in {None, facts.vault[0]}]
     status = _roll_up(policy, mine)
+    newest = _newest(status, mine)
     verdicts = [
         *summary(state, problem.reason, problem.message),
         Verdict(
@@ -189,7 +190,8 @@ def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Statu
             protection.Facts(
                 newest=status.newest_point.time if status.newest_point else None,
                 period=period,
-                held=_held(status, facts),
+                left_out=_left_out(policy, newest),
+                held=_held(status, newest, facts.locations),
                 copies=policy.spec.redundancy.copies,
                 min_providers=policy.spec.redundancy.min_providers,
                 min_regions=policy.spec.redundancy.min_regions,
@@ -282,18 +284,31 @@ def _roll_up(policy: WeddingBackupPolicy, jobs: Sequence[BackupJob]) -> Status:
     )
 
 
-def _held(status: Status, facts: Facts) -> list[protection.Copy] | None:
+def _newest(status: Status, jobs: Sequence[BackupJob]) -> BackupJob | None:
+    """The BackupJob of the newest point; None where it was deleted, or there is no point."""
+    name = status.newest_point.backup_job if status.newest_point else None
+    return next((job for job in jobs if job.metadata.name == name), None)
+
+
+def _left_out(policy: WeddingBackupPolicy, newest: BackupJob | None) -> list[str]:
+    if newest is None:
+        return []
+    taken = {source.name for source in newest.status.sources}
+    return [source.name for source in policy.spec.sources if source.name not in taken]
+
+
+def _held(
+    status: Status, newest: BackupJob | None, locations: Mapping[str, BackupLocation]
+) -> list[protection.Copy] | None:
     if status.newest_point is None:
         return []
-    name = status.newest_point.backup_job
-    newest = next((job for job in facts.backups if job.metadata.name == name), None)
     if newest is None:
         return None
     return [
         protection.Copy(location.spec.provider, location.spec.region)
         for name in backups.committed_rows(newest.status)
         # What lies at a location that is registered no longer cannot be reached, so it counts no longer.
-        if (location := facts.locations.get(name)) is not None
+        if (location := locations.get(name)) is not None
     ]
 
 

@@ -3,8 +3,9 @@
 True needs all of these; the first that does not hold is the reason:
 
 1. there is a committed point, younger than twice the schedule's period;
-2. as many copies of it as asked for are committed, at locations that are still registered, diverse as asked;
-3. every byte of these copies was verified within the last week. So far the only verification is the provider's
+2. it holds every source that the policy names now;
+3. as many copies of it as asked for are committed, at locations that are still registered, diverse as asked;
+4. every byte of these copies was verified within the last week. So far the only verification is the provider's
    own: each compares what arrives with the checksum that our workers send along. It speaks for all bytes of
    a vault that is younger than a week; of an older one nobody knows, and the answer is Unknown.
 """
@@ -35,6 +36,7 @@ class Facts:
     Attributes:
         newest: moment of the newest committed point; None where there is none.
         period: from one backup to the next.
+        left_out: names of the policy's sources that it does not hold.
         held: its committed copies; None where nobody knows.
         copies: how many are asked for; likewise the minima.
         founded: when the vault was, before which none of its bytes arrived.
@@ -42,6 +44,7 @@ class Facts:
 
     newest: datetime | None
     period: timedelta
+    left_out: Collection[str]
     held: Collection[Copy] | None
     copies: int
     min_providers: int
@@ -59,6 +62,14 @@ def protected(facts: Facts, *, now: datetime) -> Verdict:
             False,
             "PointTooOld",
             f"The newest recovery point is older than twice the schedule's {facts.period}.",
+        )
+    if facts.left_out:
+        return Verdict(
+            _TYPE,
+            False,
+            "SourcesNotInPoint",
+            "The newest recovery point was made before the policy named these sources: "
+            f"{', '.join(facts.left_out)}. The next backup takes them in.",
         )
     if facts.held is None:
         return Verdict(

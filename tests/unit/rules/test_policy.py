@@ -31,6 +31,7 @@ def completed(name: str, hours: int, *held: str, vault: str = "v") -> BackupJob:
         "vault": {"id": vault, "prefix": "x"},
         "manifest": {"name": f"m-{name}", "sha256": "ab" * 32},
         "locations": rows,
+        "sources": [{"name": "p", "dataClass": "Portfolio"}],
         "pointTime": moment,
         "completedAt": moment,
     }
@@ -99,6 +100,15 @@ class TestStatus:
         locations = {name: LOCATIONS[name] for name in "bc"}
         status = assess(completed("new", -1, "a", "b", "c"), locations=locations)
         assert condition(status, "Protected") == (ConditionStatus.FALSE, "TooFewCopies")
+
+    def test_a_source_that_is_newer_than_the_newest_point_is_not_protected(self) -> None:
+        guests = {"name": "g", "dataClass": "Guests", "volume": {"claimName": "guests"}}
+        sources = [*policy().dump()["spec"]["sources"], guests]
+        status = assess(completed("new", -1, "a", "b", "c"), sources=sources)
+        assert condition(status, "Protected") == (ConditionStatus.FALSE, "SourcesNotInPoint")
+        found = find(status.conditions, "Protected")
+        assert found is not None
+        assert ": g." in found.message
 
     def test_points_of_a_vault_that_was_erased_are_no_points(self) -> None:
         status = assess(completed("old", -1, "a", "b", "c", vault="erased"))

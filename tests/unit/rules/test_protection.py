@@ -12,6 +12,7 @@ DAY = timedelta(hours=24)
 GOOD = Facts(
     newest=NOON - timedelta(hours=3),
     period=DAY,
+    left_out=(),
     held=[Copy("S3", "eu"), Copy("GCS", "us"), Copy("S3", "us")],
     copies=3,
     min_providers=2,
@@ -30,6 +31,7 @@ def test_all_conditions_met() -> None:
     [
         (replace(GOOD, newest=None), False, "NoRecoveryPoint"),
         (replace(GOOD, newest=NOON - 2 * DAY - timedelta(seconds=1)), False, "PointTooOld"),
+        (replace(GOOD, left_out=["guests"]), False, "SourcesNotInPoint"),
         (replace(GOOD, held=None), None, "CopiesUnknown"),
         (replace(GOOD, copies=4), False, "TooFewCopies"),
         (replace(GOOD, min_providers=3), False, "TooFewProviders"),
