@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
+from weddingbackup.rules.times import rfc3339
 from weddingbackup.stores.errors import CorruptError, MissingError, StoreError
 from weddingbackup.vault.catalog import catalog
 from weddingbackup.vault.commit import Needed
@@ -28,6 +29,7 @@ from weddingbackup.vault.names import (
     base_name,
     digest_of,
     replacement,
+    snapshot_job,
     verify,
 )
 from weddingbackup.vault.objects import get_object
@@ -71,10 +73,11 @@ class Finding:
 def check(
     stores: Sequence[Store], *, level: Level = "listing", kit: Kit | None = None
 ) -> list[Finding]:
-    """Check all points that a location holds, at each location that holds them.
+    """Check all points, at each location that should hold them or does.
 
-    listing: every object that a held manifest needs is listed there with its right size, and
-    manifests and indexes have a good copy. full: all bytes of all of them are read and verified.
+    listing: each location holds the manifests that name it, every object that a held manifest needs
+    is listed there with its right size, and manifests and indexes have a good copy. full: all bytes
+    of all of them are read and verified. A location without a point is a finding: nothing was checked.
 
     Raises:
         WrongKeyError: the kit is another vault's.
@@ -100,8 +103,7 @@ class _Check:
 
         def at_one(store: Store) -> None:
             listed = listings[store.location]
-            if listed:
-                self._founding(store, listed, keys)
+            self._founding(store, listed, keys)
             look = self._read if level == "full" else self._sized
             for needed in wanted[store.location]:
                 look(store, needed, listed)
@@ -138,6 +140,13 @@ class _Check:
             for location, listed in listings.items():
                 if any(copy in listed for copy in _copies(point.manifest)):
                     wanted[location].update((x.name, x) for x in needed)
+                elif location in point.plain.locations:
+                    why = f"the point of {rfc3339(point.time)} was written for this location, too"
+                    self._note(location, point.manifest, Problem.MISSING, why)
+        for location, listed in listings.items():
+            if not any(snapshot_job(base_name(name)) for name in listed):
+                why = "there is no recovery point here: is it the right place, and the right kit?"
+                self._note(location, "", Problem.MISSING, why)
         return {location: list(needed.values()) for location, needed in wanted.items()}
 
     def _closure(self, stores: Sequence[Store], ref: IndexRef) -> list[Needed]:

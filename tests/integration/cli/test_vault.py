@@ -137,6 +137,16 @@ def test_damage_is_found_by_a_check_and_gone_around_by_a_restore(filled: Program
     assert trees.facts(home / "back") == trees.facts(home / "source")
 
 
+def test_a_check_that_has_nothing_to_look_at_is_no_clean_bill(filled: Program) -> None:
+    mistyped = filled.vault("check", places=("--directory", "a", "--directory", "bb"))
+    assert mistyped.returncode == 1
+    assert "a: no problems" in mistyped.stdout
+    assert "there is no recovery point here" in mistyped.stdout
+    (filled.directory / "kit.json").unlink()
+    assert filled.vault("init", places=("--directory", "c")).returncode == 0
+    assert filled.vault("check", places=TWO).returncode == 1
+
+
 def test_what_is_good_nowhere_is_named_and_the_rest_comes_back(filled: Program) -> None:
     home = filled.directory
     damage(home / "a")

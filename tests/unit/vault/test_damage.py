@@ -130,10 +130,6 @@ def test_a_full_check_finds_every_damage(damage: Damage) -> None:
         stores = [store.copy() for store in WORLD.stores]
         damage(stores[1].objects, name)
         findings = check(stores, level="full", kit=WORLD.kit)
-        if name.startswith("snapshots/") and damage is _drop:
-            # A location without the manifest just lags; what it holds for others is whole.
-            assert not findings
-            continue
         assert {(f.location, f.object) for f in findings} == {("b", name)}
 
 
@@ -145,6 +141,32 @@ def test_a_listing_check_finds_what_is_missing_or_cut() -> None:
     assert [(f.location, f.object, f.problem) for f in check(stores)] == [
         ("a", packs[0], Problem.MISSING),
         ("c", packs[1], Problem.SIZE),
+    ]
+
+
+def test_a_place_with_nothing_to_check_is_a_finding() -> None:
+    stores = [WORLD.stores[0].copy(), MemoryStore("mistyped")]
+    found = {(f.location, f.object, f.problem) for f in check(stores)}
+    assert {("mistyped", "format", Problem.MISSING), ("mistyped", "", Problem.MISSING)} <= found
+    assert {location for location, _, _ in found} == {"mistyped"}
+    assert {f.location for f in check([MemoryStore("x"), MemoryStore("y")])} == {"x", "y"}
+
+
+def test_a_location_that_was_emptied_of_points_is_a_finding() -> None:
+    stores = [store.copy() for store in WORLD.stores]
+    manifests = [name for name in NAMES if name.startswith("snapshots/")]
+    for name in manifests:
+        del stores[0].objects[name]
+    found = {(f.location, f.object) for f in check(stores)}
+    assert found == {("a", name) for name in ["", *manifests]}
+
+
+def test_a_listing_check_finds_a_location_that_lags() -> None:
+    stores = [store.copy() for store in WORLD.stores]
+    newest = points(stores)[0].manifest
+    del stores[2].objects[newest]
+    assert [(f.location, f.object, f.problem) for f in check(stores)] == [
+        ("c", newest, Problem.MISSING)
     ]
 
 
