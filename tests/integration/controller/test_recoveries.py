@@ -1,0 +1,41 @@
+"""Which point a RecoveryRequest takes, where the locations do not tell."""
+
+import pytest
+
+from tests.e2e.world import condition
+from tests.integration.controller.conftest import Home
+from weddingbackup.kube import registry
+from weddingbackup.kube.client import BACKUPS, LOCATIONS, POLICIES, REQUESTS
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_point_that_a_backup_pinned_is_waited_for(home: Home) -> None:
+    """The locations do not answer, so nothing is visible; what was committed is not forgotten."""
+    await home.working_policy(schedule={"suspend": True})
+    vault = await registry.adopt(
+        home.cluster, home.namespace, namespace=home.namespace, policy="wedding"
+    )
+    names = [each["name"] for each in (await home.get(POLICIES, "wedding"))["status"]["locations"]]
+    await home.add_backup()
+    await home.set_status(
+        BACKUPS,
+        "one",
+        {
+            "phase": "Completed",
+            "vault": {"id": vault.kit.vault_id, "prefix": vault.kit.prefix},
+            "manifest": {"name": "snapshots/2026/12/05/one-" + "ab" * 32, "sha256": "ab" * 32},
+            "pointTime": "2026-12-05T12:00:00.25Z",
+            "locations": [{"name": name, "phase": "Committed"} for name in names],
+        },
+    )
+    await home.make(REQUESTS, "back", spec={"policyRef": {"name": "wedding"}})
+    told = await home.settle(REQUESTS, "back")
+    assert told["status"]["phase"] == "Planning"
+    assert condition(told, "Ready")["reason"] == "NewestPointUncertain"
+    assert "BackupJob one" in told["status"]["message"]
+    assert all(name in told["status"]["message"] for name in names)
+    # A location that is not registered any more may hold it, too.
+    await home.cluster.delete(LOCATIONS, names[0])
+    told = await home.settle(REQUESTS, "back")
+    assert names[0] in told["status"]["message"]
