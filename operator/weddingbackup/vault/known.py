@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from weddingbackup.stores.api import Store
     from weddingbackup.vault.catalog import Point
     from weddingbackup.vault.holdings import Holdings
-    from weddingbackup.vault.index import Index
+    from weddingbackup.vault.index import Index, PackRef
     from weddingbackup.vault.keyring import Keyring
     from weddingbackup.vault.manifest import IndexRef
 
@@ -36,9 +36,8 @@ class Known:
         self, indexes: Iterable[Index], leftovers: Iterable[PackFacts], holdings: Holdings
     ) -> None:
         """Take the parent's indexes, and packs that no point's index names."""
-        self._indexes = [
-            (index, [holdings.anywhere(p.digest, p.size) for p in index.packs]) for index in indexes
-        ]
+        self._indexes = list(indexes)
+        self._holdings = holdings
         self._leftovers = {
             record[0]: pack for pack in leftovers for record in RECORD.iter_unpack(pack.records)
         }
@@ -49,15 +48,19 @@ class Known:
         """Whether the chunk is stored; if so it will be used: in `used`, its index, by name."""
         if chunk in self._fresh:
             return True
-        for index, there in self._indexes:
+        for index in self._indexes:
             place = index.find(chunk)
-            if place is not None and there[place.pack]:
+            if place is not None and self.holds(place.pack_ref):
                 used[index.name] = index
                 return True
         if pack := self._leftovers.get(chunk):
             self.used_leftovers[pack.digest] = pack
             return True
         return False
+
+    def holds(self, pack: PackRef | PackFacts) -> bool:
+        """Whether a pack that an index names is still there."""
+        return self._holdings.anywhere(pack.digest, pack.size)
 
     def add(self, chunk: bytes) -> None:
         """Note a chunk that this writer stores."""

@@ -189,15 +189,21 @@ class Writer:
         known: Known,
         used: Sequence[dict[str, Index]],
     ) -> list[IndexRef]:
-        """Name this job's packs, and leftovers that came to use, in new indexes."""
+        """Name this job's packs, leftovers that came to use, and those of replaced indexes."""
         packs = packs + list(known.used_leftovers.values())
         older = {name: index for mine in used for name, index in mine.items()}
-        if len(older) > MERGE:
-            packs += [pack for index in older.values() for pack in index.pack_facts()]
-            for mine in used:
-                mine.clear()
+        # An index that names a lost pack would make the new point need it, so it is replaced too.
+        replaced = {
+            name: index
+            for name, index in older.items()
+            if len(older) > MERGE or not all(known.holds(pack) for pack in index.packs)
+        }
+        packs += [x for i in replaced.values() for x in i.pack_facts() if known.holds(x)]
+        for mine in used:
+            for name in replaced.keys() & mine.keys():
+                del mine[name]
         refs = []
-        for group in _groups(packs):
+        for group in _groups({pack.digest: pack for pack in packs}.values()):
             salt = self._vault.random(SALT_SIZE)
             name, data = encode_index(self._vault.keyring, kind, data_class, group, salt)
             ref = IndexRef(digest_of(name) or b"", len(data))
@@ -265,7 +271,7 @@ class Writer:
         return None, None
 
 
-def _groups(packs: Sequence[PackFacts]) -> Iterator[list[PackFacts]]:
+def _groups(packs: Iterable[PackFacts]) -> Iterator[list[PackFacts]]:
     """Split packs into indexes of at most about `MAX_RECORDS`."""
     group: list[PackFacts] = []
     count = 0

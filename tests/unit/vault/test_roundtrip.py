@@ -19,6 +19,7 @@ from tests.unit.vault.fakes import (
 )
 from weddingbackup.resources.common import DataClass
 from weddingbackup.vault.catalog import points
+from weddingbackup.vault.commit import closure
 from weddingbackup.vault.entries import Entry, EntryType
 from weddingbackup.vault.errors import RefusedError, WrongKeyError
 from weddingbackup.vault.kit import Kit
@@ -119,15 +120,31 @@ def test_an_unchanged_tree_adds_a_manifest_only() -> None:
     assert new.startswith("snapshots/")
 
 
+def packs(world: World) -> list[str]:
+    return sorted(name for name in world.stores[0].objects if name.startswith("packs/"))
+
+
 def test_what_was_lost_everywhere_is_stored_anew() -> None:
-    world = World.of("a", "b")
+    """Each single pack, and all; what is left of an index is used."""
+    whole = World.of("a", "b", "c")
     source = MemorySource(some_files())
-    world.backup(source)
-    for name in [n for n in world.stores[0].objects if n.startswith("packs/")]:
-        for store in world.stores:
-            del store.objects[name]
-    world.backup(source)
-    assert bring_back(world).files == source.data
+    first = whole.backup(source)
+    for lost in [[name] for name in packs(whole)] + [packs(whole)]:
+        world = World([store.copy() for store in whole.stores], whole.kit, _jobs=1)
+        for name in lost:
+            for store in world.stores:
+                del store.objects[name]
+        kept = set(packs(world))
+        result = world.backup(source, "second")
+        assert {row.phase for row in result.locations} == {"Committed"}
+        assert bring_back(world).files == source.data
+        refs = {ref for each in points(world.stores)[0].sources for ref in each.indexes}
+        assert {x.name for x in closure(world.stores, refs)} >= kept
+        assert not kept or result.sources[0].new_bytes < first.sources[0].new_bytes
+        before = set(world.stores[0].objects)
+        world.backup(source, "third")
+        (new,) = set(world.stores[0].objects) - before
+        assert new.startswith("snapshots/")
 
 
 def test_one_changed_name_rewrites_one_page_of_a_large_directory() -> None:
