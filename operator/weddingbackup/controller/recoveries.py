@@ -225,7 +225,7 @@ def _fact(point: Point) -> RecoveryPoint:
 
 
 async def _go_on(context: Context, request: RecoveryRequest) -> Status:
-    """Look at the Jobs; make those that are not there."""
+    """Look at the Jobs; make those that were never made."""
     open_rows = [row for row in request.status.sources if row.phase not in _ROW_ENDED]
     try:
         found = await asyncio.gather(
@@ -237,22 +237,20 @@ async def _go_on(context: Context, request: RecoveryRequest) -> Status:
         seen = dict(zip((row.name for row in open_rows), found, strict=True))
         if request.spec.cancel:
             return await _cancel(context, request, seen)
-        for row in open_rows:
-            job = seen[row.name]
-            if job is not None and rules.lost_its_report(row, job.workload):
-                await workers.remove(context, job)
-                seen[row.name] = None
-        missing = [name for name, job in seen.items() if job is None]
+        uids = {name: job.body["metadata"]["uid"] for name, job in seen.items() if job}
+        missing = [row.name for row in open_rows if row.job_uid is None and row.name not in uids]
         if missing:
-            await _make_jobs(context, request, missing)
+            uids |= await _make_jobs(context, request, missing)
     except NameTakenError as error:
         raise _RefusedError(Problem("NameTaken", str(error))) from error
-    return rules.assess(
+    status = rules.assess(
         request,
         {name: job.workload if job else None for name, job in seen.items()},
         {name: job.progress if job else None for name, job in seen.items()},
         now=context.now(),
     )
+    # Killed before this is written: the Job stays as long as its request, and is found by its name.
+    return rules.made(status, uids)
 
 
 _ROW_ENDED = frozenset({SourcePhase.COMPLETED, SourcePhase.FAILED})
@@ -266,7 +264,10 @@ async def _cancel(
     return rules.cancelled(request, now=context.now())
 
 
-async def _make_jobs(context: Context, request: RecoveryRequest, missing: Iterable[str]) -> None:
+async def _make_jobs(
+    context: Context, request: RecoveryRequest, missing: Iterable[str]
+) -> dict[str, str]:
+    """Make sources' Jobs; their UIDs by source."""
     policy = await _policy(context, request)
     vault = await _vault(context, policy)
     available = {row.name: row.data_class for row in request.status.sources}
@@ -276,12 +277,15 @@ async def _make_jobs(context: Context, request: RecoveryRequest, missing: Iterab
     known = await access.registered(context)
     # Never from a location that is known to be down; from all others at once.
     locations = await access.with_credentials(context, filter(is_readable, known.values()))
-    bodies = [
-        _build(context, request, policy, vault, locations, restore)
+    bodies = {
+        restore.name: _build(context, request, policy, vault, locations, restore)
         for restore in restores
         if restore.name in missing
-    ]
-    await asyncio.gather(*(workers.create(context, body, request.metadata.uid) for body in bodies))
+    }
+    made = await asyncio.gather(
+        *(workers.create(context, body, request.metadata.uid) for body in bodies.values())
+    )
+    return {name: job["metadata"]["uid"] for name, job in zip(bodies, made, strict=True)}
 
 
 def _build(  # noqa: PLR0917  one Job is made of all of this

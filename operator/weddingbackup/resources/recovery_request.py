@@ -151,6 +151,10 @@ class SourceStatus(Model):
     """Progress in percent."""
     duration_seconds: Annotated[float, Field(ge=0)] | None = None
     """How long it took."""
+    job_uid: Annotated[str, Field(max_length=64)] | None = None
+    """UID of the Kubernetes Job that was made to restore it. It is made once: where its result is lost, nothing is repeated."""
+    reason: Annotated[str, Field(max_length=64)] | None = None
+    """What went wrong, in one word; ResultUnknown: it may be restored wholly, in part or not at all."""
     message: Annotated[str, Field(max_length=1024)] | None = None
     """What went wrong, and what to do."""
     warnings: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=32)] = Field(

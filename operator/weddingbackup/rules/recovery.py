@@ -155,12 +155,23 @@ def cancelled(request: RecoveryRequest, *, now: datetime) -> Status:
     return _closed(request, Phase.CANCELLED, problem, now)
 
 
+def made(status: Status, uids: Mapping[str, str]) -> Status:
+    """Write down which sources' Jobs were made: from here on none of them is made again."""
+    rows = [
+        row.model_copy(update={"job_uid": uids[row.name]}) if row.name in uids else row
+        for row in status.sources
+    ]
+    return status.model_copy(update={"sources": rows})
+
+
 def _ended(request: RecoveryRequest, rows: Sequence[SourceStatus], now: datetime) -> Status:
     bad = [row for row in rows if row.phase is SourcePhase.FAILED]
     if bad:
-        reasons = "; ".join(f"{row.name}: {row.message}" for row in bad)
+        messages = "; ".join(f"{row.name}: {row.message}" for row in bad)
         phase = Phase.FAILED if len(bad) == len(rows) else Phase.PARTIALLY_FAILED
-        return _closed(request, phase, Problem(phase.value, f"Not recovered: {reasons}"), now)
+        reasons = {row.reason for row in bad}
+        reason = (reasons.pop() if len(reasons) == 1 else None) or phase.value
+        return _closed(request, phase, Problem(reason, f"Not recovered: {messages}"), now)
     warned = sum(len(row.warnings) for row in rows)
     message = f"Recovered {len(rows)} sources" + (f", with {warned} warnings." if warned else ".")
     return _closed(request, Phase.COMPLETED, Problem("Completed", message), now)
@@ -188,8 +199,10 @@ def _row(
     report: RestoreReport | None,
     progress: ProgressLine | None,
 ) -> SourceStatus:
-    if workload is None or row.phase in _SOURCE_ENDED:
+    if row.phase in _SOURCE_ENDED:
         return row
+    if workload is None:
+        return row if row.job_uid is None else _not_recovered(row, _RESULT_UNKNOWN)
     if not workload.finished:
         seen: dict[str, object] = {"phase": SourcePhase.RUNNING}
         seen["message"] = workload.problem.message[:1024] if workload.problem else None
@@ -201,8 +214,7 @@ def _row(
             }
         return row.model_copy(update=seen)
     if report is None or (report.error is None and not workload.succeeded):
-        message = workload.problem.message if workload.problem else _last_words(workload)
-        return row.model_copy(update={"phase": SourcePhase.FAILED, "message": message[:1024]})
+        return _not_recovered(row, _unreported(workload))
     done: dict[str, object] = {
         "files": report.files,
         "rows": report.rows,
@@ -211,10 +223,34 @@ def _row(
         "warnings": [text[:1024] for text in (*_damage(report), *report.warnings)][:32],
     }
     if report.error is not None:
-        done |= {"phase": SourcePhase.FAILED, "message": report.error.message[:1024]}
-    else:
-        done |= {"phase": SourcePhase.COMPLETED, "message": None, "percent": 100}
+        problem = Problem(report.error.code, report.error.message)
+        return _not_recovered(row.model_copy(update=done), problem)
+    done |= {"phase": SourcePhase.COMPLETED, "message": None, "percent": 100}
     return row.model_copy(update=done)
+
+
+_RESULT_UNKNOWN = Problem(
+    "ResultUnknown",
+    "The Job or the pod that restored it is gone, and with it what came of it: it may be back wholly, "
+    "in part or not at all. It is not repeated by itself, for that would overwrite what was changed since. "
+    "Look at the data; if it is not as it should be, make a new RecoveryRequest with spec.sources naming it.",
+)
+
+
+def _unreported(workload: Workload) -> Problem:
+    if workload.succeeded:
+        return _RESULT_UNKNOWN
+    return workload.problem or Problem("WorkerFailed", _last_words(workload))
+
+
+def _not_recovered(row: SourceStatus, problem: Problem) -> SourceStatus:
+    return row.model_copy(
+        update={
+            "phase": SourcePhase.FAILED,
+            "reason": problem.reason,
+            "message": problem.message[:1024],
+        }
+    )
 
 
 def _damage(report: RestoreReport) -> Iterator[str]:
@@ -227,11 +263,6 @@ def _damage(report: RestoreReport) -> Iterator[str]:
             f"{location}: at least {len(objects)} objects are missing or damaged there"
             f" and were read elsewhere, for example {objects[0]}"
         )
-
-
-def lost_its_report(row: SourceStatus, workload: Workload) -> bool:
-    """A Job that ended well and whose pod, with the report, is gone: what it did is not known; do it again."""
-    return row.phase not in _SOURCE_ENDED and workload.succeeded and _report(workload) is None
 
 
 def _with_locations(status: Status, reports: Mapping[str, RestoreReport | None]) -> Status:

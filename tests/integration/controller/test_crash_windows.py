@@ -121,6 +121,13 @@ class TestSchedule:
         assert policy["status"]["lastManualTrigger"] == "now"
 
 
+RECOVERING = {
+    "phase": "Recovering",
+    "point": {"manifest": "snapshots/m", "sha256": "ab" * 32},
+    "sources": [{"name": "p", "dataClass": "Portfolio", "phase": "Pending"}],
+}
+
+
 class TestRecovery:
     async def test_its_point_pinned_but_no_job_made(self, home: Home) -> None:
         await home.working_policy(schedule={"suspend": True})
@@ -128,11 +135,7 @@ class TestRecovery:
             REQUESTS,
             "back",
             spec={"policyRef": {"name": "wedding"}},
-            status={
-                "phase": "Recovering",
-                "point": {"manifest": "snapshots/m", "sha256": "ab" * 32},
-                "sources": [{"name": "p", "dataClass": "Portfolio", "phase": "Pending"}],
-            },
+            status=RECOVERING,
         )
         first = await home.step(REQUESTS, "back")
         await home.step(REQUESTS, "back")
@@ -145,6 +148,19 @@ class TestRecovery:
             if variable["name"] == "WEDDINGBACKUP_TASK"
         ]
         assert '"manifest":"snapshots/m"' in task
+
+    async def test_its_job_gone_with_its_result(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        await home.make(
+            REQUESTS, "back", spec={"policyRef": {"name": "wedding"}}, status=RECOVERING
+        )
+        await home.step(REQUESTS, "back")
+        [job] = await jobs(home)
+        await home.cluster.delete(JOBS, job["metadata"]["name"], home.namespace)
+        after = await home.step(REQUESTS, "back")
+        assert after["status"]["phase"] == "Failed"
+        assert condition(after, "Failed")["reason"] == "ResultUnknown"
+        assert await jobs(home) == []
 
 
 class TestForgery:

@@ -151,12 +151,24 @@ class TestProgress:
         dead = Workload(finished=True, message="segfault")
         assert "segfault" in (step(pinned("p"), p=dead).message or "")
 
-    def test_a_success_without_a_report_is_done_again(self) -> None:
-        [row] = pinned("p").status.sources
-        lost = Workload(finished=True, succeeded=True)
-        assert recovery.lost_its_report(row, lost)
-        assert not recovery.lost_its_report(row, done("p"))
-        assert not recovery.lost_its_report(row, Workload(finished=True, message="x"))
+    @pytest.mark.parametrize("left", [None, Workload(finished=True, succeeded=True)])
+    def test_a_restore_whose_result_is_lost_is_not_repeated(self, left: Workload | None) -> None:
+        order = pinned("p", "q")
+        begun = recovery.made(step(order, p=Workload(), q=Workload()), {"p": "1", "q": "2"})
+        order = order.model_copy(update={"status": begun})
+        half = step(order, p=left, q=Workload())
+        assert half.phase is Phase.RECOVERING
+        assert [row.phase for row in half.sources] == [SourcePhase.FAILED, SourcePhase.RUNNING]
+        order = order.model_copy(update={"status": half})
+        ended = step(order, q=done("q"))
+        failed = find(ended.conditions, "Failed")
+        assert failed is not None
+        assert (ended.phase, failed.reason) == (Phase.PARTIALLY_FAILED, "ResultUnknown")
+        assert "new RecoveryRequest" in (ended.message or "")
+
+    def test_a_job_that_was_never_made_is_awaited(self) -> None:
+        status = step(pinned("p"), p=None)
+        assert (status.phase, status.sources[0].phase) == (Phase.RECOVERING, SourcePhase.PENDING)
 
     def test_what_holds_it_up_is_said(self) -> None:
         stuck = Workload(problem=Problem("MountFailed", "no claim"))
