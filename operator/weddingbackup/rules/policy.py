@@ -18,7 +18,7 @@ from weddingbackup.resources.wedding_backup_policy import (
 from weddingbackup.rules import backup as backups
 from weddingbackup.rules import protection, schedule
 from weddingbackup.rules.conditions import State, Verdict, merge, summary
-from weddingbackup.rules.locations import candidate, is_unprobed
+from weddingbackup.rules.locations import candidate, is_readable, is_unprobed
 from weddingbackup.rules.placement import Placement, Wish, place
 from weddingbackup.rules.workload import Problem
 
@@ -178,6 +178,8 @@ def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Statu
     mine = [job for job in facts.backups if _vault_of(job) in {None, facts.vault[0]}]
     status = _roll_up(policy, mine)
     newest = _newest(status, mine)
+    held, unreachable = _copies(status, newest, facts.locations)
+    asked = policy.spec.redundancy.copies
     verdicts = [
         *summary(state, problem.reason, problem.message),
         Verdict(
@@ -191,8 +193,9 @@ def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Statu
                 newest=status.newest_point.time if status.newest_point else None,
                 period=period,
                 left_out=_left_out(policy, newest),
-                held=_held(status, newest, facts.locations),
-                copies=policy.spec.redundancy.copies,
+                held=held,
+                unreachable=unreachable,
+                copies=asked,
                 min_providers=policy.spec.redundancy.min_providers,
                 min_regions=policy.spec.redundancy.min_regions,
                 founded=facts.vault[1],
@@ -212,6 +215,7 @@ def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Statu
                 now=now,
             ),
             "vault": VaultStatus(id=facts.vault[0]),
+            "copies": f"{min(len(held), asked)}/{asked}" if newest and held is not None else None,
             "locations": [_placed(facts.locations[name]) for name in where.chosen],
             "next_backup_time": None if policy.spec.schedule.suspend else upcoming,
         }
@@ -262,7 +266,7 @@ def _roll_up(policy: WeddingBackupPolicy, jobs: Sequence[BackupJob]) -> Status:
     ended = [job for job in jobs if job.status.completed_at and job.status.phase in backups.ENDED]
     done = [job for job in ended if job.status.phase is BackupPhase.COMPLETED]
     newest = max(done, key=_moment, default=None)
-    point, copies = before.newest_point, before.copies
+    point = before.newest_point
     if newest is not None and (point is None or _moment(newest) >= point.time):
         assert newest.status.manifest is not None
         point = Point(
@@ -270,13 +274,10 @@ def _roll_up(policy: WeddingBackupPolicy, jobs: Sequence[BackupJob]) -> Status:
             backup_job=newest.metadata.name,
             manifest=newest.status.manifest.name,
         )
-        held = len(backups.committed_rows(newest.status))
-        copies = f"{held}/{policy.spec.redundancy.copies}"
     under_way = active(jobs)
     return before.model_copy(
         update={
             "newest_point": point,
-            "copies": copies,
             "active_job": under_way.metadata.name if under_way else None,
             "last_backup_time": _latest(ended, before.last_backup_time),
             "last_success_time": _latest(done, before.last_success_time),
@@ -297,19 +298,23 @@ def _left_out(policy: WeddingBackupPolicy, newest: BackupJob | None) -> list[str
     return [source.name for source in policy.spec.sources if source.name not in taken]
 
 
-def _held(
+def _copies(
     status: Status, newest: BackupJob | None, locations: Mapping[str, BackupLocation]
-) -> list[protection.Copy] | None:
+) -> tuple[list[protection.Copy] | None, list[str]]:
+    """The newest point's copies that can be read now (None: nobody knows), and where others lie."""
     if status.newest_point is None:
-        return []
+        return [], []
     if newest is None:
-        return None
-    return [
-        protection.Copy(location.spec.provider, location.spec.region)
-        for name in backups.committed_rows(newest.status)
-        # What lies at a location that is registered no longer cannot be reached, so it counts no longer.
-        if (location := locations.get(name)) is not None
+        return None, []
+    committed = backups.committed_rows(newest.status)
+    readable = [
+        locations[name] for name in committed if name in locations and is_readable(locations[name])
     ]
+    names = {location.metadata.name for location in readable}
+    copies = [
+        protection.Copy(location.spec.provider, location.spec.region) for location in readable
+    ]
+    return copies, [name for name in committed if name not in names]
 
 
 def _vault_of(job: BackupJob) -> str | None:

@@ -4,7 +4,8 @@ True needs all of these; the first that does not hold is the reason:
 
 1. there is a committed point, younger than twice the schedule's period;
 2. it holds every source that the policy names now;
-3. as many copies of it as asked for are committed, at locations that are still registered, diverse as asked;
+3. as many copies of it as asked for are committed, diverse as asked, at locations that are registered and
+   could be read when they were probed last;
 4. every byte of these copies was verified within the last week. So far the only verification is the provider's
    own: each compares what arrives with the checksum that our workers send along. It speaks for all bytes of
    a vault that is younger than a week; of an older one nobody knows, and the answer is Unknown.
@@ -37,7 +38,8 @@ class Facts:
         newest: moment of the newest committed point; None where there is none.
         period: from one backup to the next.
         left_out: names of the policy's sources that it does not hold.
-        held: its committed copies; None where nobody knows.
+        held: its committed copies that can be read now; None where nobody knows.
+        unreachable: names of the locations whose committed copies cannot.
         copies: how many are asked for; likewise the minima.
         founded: when the vault was, before which none of its bytes arrived.
     """
@@ -46,6 +48,7 @@ class Facts:
     period: timedelta
     left_out: Collection[str]
     held: Collection[Copy] | None
+    unreachable: Collection[str]
     copies: int
     min_providers: int
     min_regions: int
@@ -95,7 +98,7 @@ def _lacking(facts: Facts, held: Collection[Copy]) -> Verdict | None:
     providers = {copy.provider for copy in held}
     regions = {copy.region for copy in held}
     if len(held) < facts.copies:
-        reason, what = "TooFewCopies", f"{len(held)} of {facts.copies} copies are committed"
+        reason, what = "TooFewCopies", f"{len(held)} of {facts.copies} copies can be read"
     elif len(providers) < facts.min_providers:
         reason, what = (
             "TooFewProviders",
@@ -105,7 +108,8 @@ def _lacking(facts: Facts, held: Collection[Copy]) -> Verdict | None:
         reason, what = "TooFewRegions", f"its copies lie in {', '.join(sorted(regions))} alone"
     else:
         return None
-    return Verdict(_TYPE, False, reason, f"Of the newest recovery point, {what}.")
+    lost = f"; out of reach: {', '.join(facts.unreachable)}" if facts.unreachable else ""
+    return Verdict(_TYPE, False, reason, f"Of the newest recovery point, {what}{lost}.")
 
 
 def _unchecked(facts: Facts, now: datetime) -> Verdict | None:

@@ -101,6 +101,26 @@ class TestStatus:
         status = assess(completed("new", -1, "a", "b", "c"), locations=locations)
         assert condition(status, "Protected") == (ConditionStatus.FALSE, "TooFewCopies")
 
+    def test_a_copy_that_cannot_be_reached_counts_only_once_it_can_again(self) -> None:
+        point = completed("new", -1, "a", "b", "c")
+        status = assess(point, locations={**LOCATIONS, "c": probed("c", "Unavailable")})
+        assert condition(status, "Protected") == (ConditionStatus.FALSE, "TooFewCopies")
+        found = find(status.conditions, "Protected")
+        assert found is not None
+        assert "out of reach: c" in found.message
+        assert status.copies == "2/3"
+        again = rules.assess(
+            policy().model_copy(update={"status": status}),
+            Facts((), LOCATIONS, (point,), ("v", NOON - timedelta(days=1))),
+            now=NOON,
+        )
+        assert condition(again, "Protected")[0] is ConditionStatus.TRUE
+        assert again.copies == "3/3"
+
+    def test_more_copies_than_are_asked_for_are_as_many_as_asked_for(self) -> None:
+        status = assess(completed("new", -1, "a", "b", "c"), redundancy={"copies": 2})
+        assert status.copies == "2/2"
+
     def test_a_source_that_is_newer_than_the_newest_point_is_not_protected(self) -> None:
         guests = {"name": "g", "dataClass": "Guests", "volume": {"claimName": "guests"}}
         sources = [*policy().dump()["spec"]["sources"], guests]
@@ -121,6 +141,7 @@ class TestStatus:
         status = rules.assess(later, facts, now=NOON)
         assert status.newest_point == first.newest_point
         assert condition(status, "Protected") == (ConditionStatus.UNKNOWN, "CopiesUnknown")
+        assert status.copies is None
 
 
 class TestOrders:

@@ -14,6 +14,7 @@ GOOD = Facts(
     period=DAY,
     left_out=(),
     held=[Copy("S3", "eu"), Copy("GCS", "us"), Copy("S3", "us")],
+    unreachable=(),
     copies=3,
     min_providers=2,
     min_regions=2,
