@@ -264,11 +264,12 @@ class _Restore:
             return self._writers[job]
 
     def _abort(self, job: FileJob, error: Exception) -> None:
+        # Failed first: from then on no other thread begins the file anew.
+        self._fail(job.path, error)
         with self._lock:
             writer = self._writers.pop(job, None)
         if writer:
             writer.abort()
-        self._fail(job.path, error)
 
     def _lost(self, job: FileJob, chunk: bytes) -> None:
         manifest = self._opened.point.manifest

@@ -1,7 +1,9 @@
 """One file on its way back to a volume: written in any order, seen whole or not at all."""
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from threading import Lock
 
 from weddingbackup.sources.volume.attributes import xattrs_of
@@ -31,7 +33,11 @@ def newcomer(directory: Directory, fd: int) -> tuple[tuple[int, int], bool]:
 
 
 class VolumeFileWriter:
-    """A file that is not there yet. `write` may be called from several threads."""
+    """A file that is not there yet. `write` may be called from several threads.
+
+    Nobody closes the file while somebody writes to it: the next file that is opened gets the same
+    number, and would get the rest of the write. After an `abort` the last one who writes closes it.
+    """
 
     def __init__(
         self, landing: Landing, keeper: Keeper, directory: Directory, path: bytes, entry: Entry
@@ -44,6 +50,8 @@ class VolumeFileWriter:
         self._entry = entry
         self._lock = Lock()
         self._written = 0
+        self._writing = 0
+        self._given_up = False
         self._temporary = landing.temporary()
         self._fd = -1
         try:
@@ -75,7 +83,8 @@ class VolumeFileWriter:
         if offset < 0 or offset + len(data) > self._entry.size:
             raise ValueError(f"bytes outside of {shown(self._path)} at offset {offset}")
         try:
-            write_all(self._fd, data, offset)
+            with self._lent() as fd:
+                write_all(fd, data, offset)
         except OSError as error:
             raise refusal(error, self._path) from error
         with self._lock:
@@ -86,18 +95,22 @@ class VolumeFileWriter:
 
         Raises:
             TargetError, OSError: as for `write`; nothing is left behind.
-            ValueError: bytes are missing.
+            ValueError: bytes are missing, or being written.
         """
-        if self._written < (wanted := self._entry.stored_size):
-            message = f"{shown(self._path)} is not whole: {self._written} of {wanted} bytes"
-            raise ValueError(message)
+        with self._lock:
+            if self._writing or self._written < self._entry.stored_size:
+                wanted = self._entry.stored_size
+                message = f"{shown(self._path)} is not whole: {self._written} of {wanted} bytes"
+                raise ValueError(message)
+            fd, self._fd = self._fd, -1  # no later write or abort finds it
         try:
             _, name = split(self._path)
-            owner, clean = newcomer(self._directory, self._fd)
-            self._keeper.keep(self._fd, self._path, self._entry, owner=owner, clean=clean)
-            # A network's file system may only say at the close that its disk is full.
-            fd, self._fd = self._fd, -1
-            os.close(fd)
+            try:
+                owner, clean = newcomer(self._directory, fd)
+                self._keeper.keep(fd, self._path, self._entry, owner=owner, clean=clean)
+            finally:
+                # A network's file system may only say at the close that its disk is full.
+                os.close(fd)
             self._landing.install(self._directory, self._temporary, name, self._path)
         except OSError as error:
             self.abort()
@@ -105,10 +118,35 @@ class VolumeFileWriter:
 
     def abort(self) -> None:
         """Leave nothing behind; does nothing after a commit."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        with self._lock:
+            self._given_up = True
+            self._close_when_idle()
         self._landing.discard(self._directory, self._temporary)
+
+    @contextlib.contextmanager
+    def _lent(self) -> Iterator[int]:
+        """Lend the open file for a write.
+
+        Raises:
+            OSError: it was given up, or is done.
+        """
+        with self._lock:
+            if self._given_up or self._fd < 0:
+                raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+            self._writing += 1
+        try:
+            yield self._fd
+        finally:
+            with self._lock:
+                self._writing -= 1
+                self._close_when_idle()
+
+    def _close_when_idle(self) -> None:
+        """Close a file that was given up once nobody writes to it; the lock is held."""
+        if self._given_up and not self._writing and self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            with contextlib.suppress(OSError):  # what became of its bytes matters no more
+                os.close(fd)
 
 
 def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:

@@ -2,7 +2,9 @@
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -66,6 +68,46 @@ def test_an_abandoned_file_leaves_nothing(goal: Path) -> None:
     writer.abort()
     assert names(goal) == {b"photo"}
     assert (goal / "photo").read_bytes() == b"old"
+
+
+def test_a_file_given_up_while_it_is_written_to_harms_no_other_file(
+    goal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next file that is opened gets the number of one that was closed."""
+    write, arrived, go_on = os.pwrite, Event(), Event()
+
+    def held_up(fd: int, data: bytes, offset: int) -> int:
+        if bytes(data) == b"damaged":
+            arrived.set()
+            assert go_on.wait(30)
+        return write(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", held_up)
+    target = open_target(goal)
+    broken = target.file(b"broken", file(b"broken", 7))
+    with ThreadPoolExecutor(1) as other:
+        writing = other.submit(broken.write, 0, b"damaged")
+        try:
+            assert arrived.wait(30)
+            with pytest.raises(ValueError, match="not whole"):
+                broken.commit()
+            broken.abort()
+            good = target.file(b"good", file(b"good", 9))
+            good.write(0, b"untouched")
+        finally:
+            go_on.set()
+        writing.result()
+    good.commit()
+    assert (goal / "good").read_bytes() == b"untouched"
+    with pytest.raises(OSError, match="canceled"):
+        broken.write(0, b"more")
+    assert open_temporaries() == []
+    assert names(goal) == {b"good"}
+
+
+def open_temporaries() -> list[str]:
+    opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [path for path in opened if ".weddingbackup-" in path]
 
 
 def test_a_file_with_missing_bytes_gets_no_name(goal: Path) -> None:
