@@ -73,7 +73,7 @@ def test_the_pages_commands_bring_everything_back(
     saved: Callable[[], tuple[Program, Path]], database: str
 ) -> None:
     program, source = saved()
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 7
     for command in COMMANDS:
         done = program.shell(command)
         assert done.returncode == 0, (command, done)

@@ -147,6 +147,26 @@ def test_a_check_that_has_nothing_to_look_at_is_no_clean_bill(filled: Program) -
     assert filled.vault("check", places=TWO).returncode == 1
 
 
+def test_a_copy_catches_up_who_lags_was_damaged_or_is_new(filled: Program) -> None:
+    home = filled.directory
+    max((home / "a").rglob("packs/*/*"), key=lambda file: file.stat().st_size).unlink()
+    [manifest] = (file for file in home.glob("b/**/snapshots/**/*") if file.is_file())
+    data = manifest.read_bytes()
+    manifest.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    three = (*TWO, "--directory", "c")
+    done = filled.vault("copy", "latest", places=three)
+    assert done.returncode == 0, done
+    told = {line.split(" copied")[0] for line in done.stdout.splitlines()}
+    assert {"a: 1 object", "b: 1 object"} < told
+    assert filled.vault("copy", places=three).stdout.count(": 0 objects") == 3
+    assert filled.vault("check", "--full", places=("--directory", "c")).returncode == 0
+    done = filled.vault("restore", "latest", "portfolio", "back", places=("--directory", "c"))
+    assert done.returncode == 0
+    assert trees.facts(home / "back") == trees.facts(home / "source")
+    nothing = filled.vault("copy", places=("--directory", "d"))
+    assert (nothing.returncode, "no recovery point" in nothing.stderr) == (1, True)
+
+
 def test_what_is_good_nowhere_is_named_and_the_rest_comes_back(filled: Program) -> None:
     home = filled.directory
     damage(home / "a")

@@ -17,6 +17,7 @@ _COMMANDS = {
     "ls": Lazy(f"{_HERE}.ls:ls", "List the files of a point."),
     "restore": Lazy(f"{_HERE}.restore:restore", "Bring a source of a point back."),
     "check": Lazy(f"{_HERE}.check:check", "Look for damage at the locations."),
+    "copy": Lazy(f"{_HERE}.copy:copy", "Catch locations up from the others."),
 }
 
 

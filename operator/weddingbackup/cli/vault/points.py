@@ -7,7 +7,7 @@ import click
 from weddingbackup.cli.vault import text
 from weddingbackup.rules.points import Standing
 from weddingbackup.stores.api import Store
-from weddingbackup.vault.catalog import Catalog, Point, catalog
+from weddingbackup.vault.catalog import Catalog, Point, catalog, merge
 
 LATEST = "latest"
 _SHORT = 12
@@ -18,9 +18,12 @@ def short_name(point: Point) -> str:
     return point.sha256[:_SHORT]
 
 
-def look(stores: Sequence[Store]) -> Catalog:
-    """All points; what stood in the way of knowing more is said."""
-    known = catalog(stores)
+def look(stores: Sequence[Store], *, thoroughly: bool = False) -> Catalog:
+    """All points; what stood in the way of knowing more is said.
+
+    Thoroughly: every location's copies of manifests are read, not only one good copy of each.
+    """
+    known = merge([catalog([store]) for store in stores]) if thoroughly else catalog(stores)
     for location, why in known.unanswered.items():
         click.echo(f"warning: {location} does not answer: {why}", err=True)
     for name in known.unreadable:
@@ -40,7 +43,7 @@ def find(stores: Sequence[Store], wanted: str) -> Point:
     known = look(stores).points
     if not known:
         raise click.ClickException("no recovery point was found at these locations")
-    point = _latest(known) if wanted == LATEST else _named(known, wanted)
+    point = select(known, wanted)
     if point.standing is not Standing.COMMITTED:
         click.echo(f"warning: {_title(point)} {_doubt(point)}", err=True)
     for newer in known[: known.index(point)]:
@@ -49,11 +52,14 @@ def find(stores: Sequence[Store], wanted: str) -> Point:
     return point
 
 
-def _latest(known: Sequence[Point]) -> Point:
-    return next((p for p in known if p.standing is not Standing.UNCOMMITTED), known[0])
+def select(known: Sequence[Point], wanted: str) -> Point:
+    """The point among these, of which there is at least one, the newest first; see `find`.
 
-
-def _named(known: Sequence[Point], wanted: str) -> Point:
+    Raises:
+        click.ClickException: none is called so, or several are.
+    """
+    if wanted == LATEST:
+        return next((p for p in known if p.standing is not Standing.UNCOMMITTED), known[0])
     found = [p for p in known if wanted in {p.manifest, p.plain.job_name}]
     found = found or [p for p in known if p.sha256.startswith(wanted)]
     if len(found) != 1:
