@@ -223,9 +223,15 @@ class Walk:
                 break
             entry = read
         else:
-            # What was read is what is kept: its size is that of the bytes read, and no later
-            # backup may take it for unchanged.
-            read = msgspec.structs.replace(read, size=total, segments=(), ctime_ns=0)
+            if read.stored_size != total:
+                self._warn(
+                    path,
+                    "it kept changing while it was read and was left out: back it up while it is "
+                    "not in use",
+                )
+                return None
+            # What was read is what is kept, but no later backup may take it for unchanged.
+            read = msgspec.structs.replace(read, ctime_ns=0)
             self._warn(path, "it changed while it was read; it is kept as it was read last")
         item = Item(read, b"", tuple(extents))
         self._finished(item)
