@@ -78,10 +78,15 @@ async def _order(
     text = rules.due_trigger(policy, jobs, TRIGGER)
     if text is not None:
         body = _backup(policy, _trigger_name(policy, text), Reason.MANUAL, None)
-        body["metadata"]["annotations"] = {TRIGGER: text}
+        body["metadata"]["annotations"] = {TRIGGER: rules.trigger_edit(policy, text)}
         await _create(context, body)
     if policy.spec.trigger is not None:
-        status = status.model_copy(update={"last_manual_trigger": policy.spec.trigger.manual})
+        # Outlives the BackupJob, which anybody may delete.
+        ordered = {
+            "last_manual_trigger": policy.spec.trigger.manual,
+            "last_manual_generation": policy.metadata.generation,
+        }
+        status = status.model_copy(update=ordered)
     slot = None if text is not None else rules.due_slot(policy, jobs, now=now)
     if slot is not None:
         body = _backup(policy, schedule.name(policy.metadata.name, slot), Reason.SCHEDULED, slot)
@@ -103,8 +108,7 @@ async def _create(context: Context, body: Object) -> None:
 
 def _trigger_name(policy: WeddingBackupPolicy, text: str) -> str:
     """Another one for each edit of the spec, so that a text that returns makes another backup."""
-    edit = f"{policy.metadata.uid}/{policy.metadata.generation}/{text}"
-    digest = hashlib.sha256(edit.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(rules.trigger_edit(policy, text).encode()).hexdigest()[:8]
     return f"{policy.metadata.name}-manual-{digest}"
 
 

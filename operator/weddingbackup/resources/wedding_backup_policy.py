@@ -438,6 +438,8 @@ class Status(KindStatus):
     """The BackupJob that is under way."""
     last_manual_trigger: Annotated[str, Field(max_length=253)] | None = None
     """The text of spec.trigger.manual for which a backup was last ordered."""
+    last_manual_generation: Annotated[int, Field(ge=0)] | None = None
+    """The newest generation of the policy that was looked at for it: only a later edit can ask anew."""
     estimated_recovery_seconds: Annotated[int, Field(ge=0)] | None = None
     """How long a recovery would take now, from what was measured."""
 

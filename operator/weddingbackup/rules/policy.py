@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from weddingbackup.resources.backup_job import BackupJob, Reason
+from weddingbackup.resources.backup_job import BackupJob
 from weddingbackup.resources.backup_job import Phase as BackupPhase
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.wedding_backup_policy import (
@@ -31,7 +31,7 @@ HISTORY = 50
 """BackupJobs that are kept of a policy once they have ended; points outlive them."""
 
 MANUAL_TRIGGER = "manual-trigger"
-"""Annotation (below our prefix) of a BackupJob that a trigger's text made."""
+"""Annotation (below our prefix) of a BackupJob that a trigger made: which edit of which policy, and its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,23 +137,32 @@ def _is_behind(job: BackupJob) -> bool:
     return len(backups.committed_rows(job.status)) < len(job.status.locations)
 
 
+def trigger_edit(policy: WeddingBackupPolicy, text: str) -> str:
+    """What a trigger's BackupJob is annotated with: another one for each edit of the spec."""
+    return f"{policy.metadata.uid}/{policy.metadata.generation}/{text}"
+
+
 def due_trigger(policy: WeddingBackupPolicy, jobs: Sequence[BackupJob], key: str) -> str | None:
     """The text of a manual trigger that no backup was ordered for yet.
 
-    The order is remembered by the newest BackupJob that a trigger made, and only then by status: the
-    operator may have been killed between making the one and writing the other.
+    What was ordered last is remembered by its BackupJob and, a moment later, by status: the operator may be
+    killed in between, and anybody may delete the BackupJob afterwards. So the later edit of the two counts.
     """
     if policy.spec.trigger is None:
         return None
-    triggered = [
-        job for job in jobs if key in job.metadata.annotations and job.spec.reason is Reason.MANUAL
-    ]
-    served = (
-        max(triggered, key=_created).metadata.annotations[key]
-        if triggered
-        else policy.status.last_manual_trigger
-    )
+    told = (policy.status.last_manual_generation or 0, policy.status.last_manual_trigger)
+    orders = [order for job in jobs if (order := _order_of(policy, job, key)) is not None]
+    _, served = max([told, *orders], key=lambda order: order[0])
     return None if served == policy.spec.trigger.manual else policy.spec.trigger.manual
+
+
+def _order_of(policy: WeddingBackupPolicy, job: BackupJob, key: str) -> tuple[int, str] | None:
+    """The generation and the text that this policy's trigger made a BackupJob for."""
+    uid, _, edit = job.metadata.annotations.get(key, "").partition("/")
+    generation, _, text = edit.partition("/")
+    if uid != policy.metadata.uid or not generation.isdecimal():
+        return None
+    return int(generation), text
 
 
 def active(jobs: Sequence[BackupJob]) -> BackupJob | None:

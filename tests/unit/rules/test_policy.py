@@ -192,23 +192,29 @@ class TestOrders:
         assert rules.expendable(failures[: rules.HISTORY]) == []
 
     def test_each_new_text_of_the_trigger_makes_one_backup(self) -> None:
-        def due(text: str, last: str | None, *served: str) -> str | None:
+        def due(text: str, last: tuple[int, str] | None, *orders: tuple[int, str]) -> str | None:
+            status = {"lastManualGeneration": last[0], "lastManualTrigger": last[1]} if last else {}
+            mine = policy(status=status, trigger={"manual": text})
             jobs = [
-                backup(
-                    f"m{number}",
-                    meta={
-                        "creationTimestamp": f"2026-12-05T10:0{number}:00Z",
-                        "annotations": {KEY: each},
-                    },
-                    reason="Manual",
+                backup(f"m{generation}", meta={"annotations": {KEY: f"{uid}/{generation}/{each}"}})
+                for uid, generation, each in (
+                    *((mine.metadata.uid, *order) for order in orders),
+                    ("a-namesake-before-it", 99, text),
                 )
-                for number, each in enumerate(served)
             ]
-            status = {"lastManualTrigger": last} if last else {}
-            return rules.due_trigger(policy(status=status, trigger={"manual": text}), jobs, KEY)
+            return rules.due_trigger(mine, jobs, KEY)
 
         assert due("one", None) == "one"
-        assert due("one", "one") is None
-        assert due("one", None, "one") is None  # killed before the status was written
-        assert due("one", "two", "one", "two") == "one"
+        assert due("one", (1, "one")) is None
+        assert due("one", None, (1, "one")) is None  # killed before the status was written
+        assert due("two", (1, "one"), (1, "one"), (2, "two")) is None  # likewise
+        assert due("one", (2, "two"), (1, "one"), (2, "two")) == "one"  # it returns
+        assert due("one", (1, "one"), (1, "one"), (2, "two")) == "one"  # both
+        assert due("two", (2, "two"), (1, "one")) is None  # the BackupJob was deleted
+        assert due("one", (2, "two"), (1, "one")) == "one"  # deleted, and a text returns
         assert rules.due_trigger(policy(), [], KEY) is None
+
+    def test_what_is_ordered_is_remembered_by_its_annotation(self) -> None:
+        mine = policy(trigger={"manual": "a/b"})
+        made = backup(meta={"annotations": {KEY: rules.trigger_edit(mine, "a/b")}})
+        assert rules.due_trigger(mine, [made], KEY) is None
