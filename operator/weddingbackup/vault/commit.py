@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from weddingbackup.resources.common import LocationPhase
 from weddingbackup.stores.errors import StoreError
-from weddingbackup.vault.errors import VaultDamageError
+from weddingbackup.vault.errors import QuorumError, VaultDamageError
 from weddingbackup.vault.index import plain_packs
 from weddingbackup.vault.names import digest_of, verify
 from weddingbackup.vault.objects import get_object, put_object
@@ -50,6 +50,7 @@ class Commit:
         }
         self._needed = needed
         self._known_gaps: dict[Lane, tuple[int, list[Needed]]] = {}
+        self._beyond_healing: dict[Lane, str] = {}
 
     def run(self, name: str, data: bytes, grace_seconds: float) -> None:
         """Commit the manifest, then wait up to the grace for the other locations.
@@ -99,19 +100,37 @@ class Commit:
         return known[1]
 
     def _heal_if_needed(self) -> None:
+        """Make a quorum whole.
+
+        Raises:
+            QuorumError: too few are left, or can be made whole.
+        """
         while len(self._whole()) < self._fanout.quorum:
             self._fanout.require_quorum()
             gaps = {lane: self._gaps(lane) for lane in self._fanout.live()}
-            lanes = [lane for lane in gaps if gaps[lane]]
+            lanes = [x for x in gaps if gaps[x] and x not in self._beyond_healing]
             if lanes:
                 self._heal(min(lanes, key=lambda lane: sum(x.size for x in gaps[lane])))
+            elif sum(not missing for missing in gaps.values()) < self._fanout.quorum:
+                raise QuorumError(
+                    "too few locations have all the older data that this point needs "
+                    f"({'; '.join(self._beyond_healing.values())}); the next try stores anew what "
+                    "is good nowhere"
+                )
 
     def _heal(self, lane: Lane) -> None:
         others = [x.store for x in self._fanout.lanes if x is not lane]
         for x in self._gaps(lane):
             try:
-                put_object(lane.store, x.name, get_object(others, x.name, verified), x.digest)
+                data = get_object(others, x.name, verified)
             except (StoreError, VaultDamageError) as error:
+                # The others' fault: this one still takes what is new, and may be caught up later.
+                where = lane.store.location
+                self._beyond_healing[lane] = f"{x.name} cannot be copied to {where}: {error}"
+                return
+            try:
+                put_object(lane.store, x.name, data, x.digest)
+            except StoreError as error:
                 self._fanout.end(lane, LocationPhase.FAILED, f"older data is missing: {error}")
                 return
             self._older[lane].add(x)

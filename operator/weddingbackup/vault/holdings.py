@@ -45,10 +45,6 @@ class Holdings:
         """All (digest, size) of packs that any location lists; a truncated one has its own size."""
         return ((digest, size) for digest, sizes in self._packs.items() for size in sizes)
 
-    def anywhere(self, digest: bytes, size: int) -> bool:
-        """Whether any location that answered holds it."""
-        return (digest, size) in self._held
-
     def at(self, location: str, digest: bytes, size: int) -> bool:
         """Whether this location holds it."""
         return bool(self._held.get((digest, size), 0) & self._bits.get(location, 0))

@@ -1,7 +1,7 @@
 """What need not be stored again: chunks in the parent's indexes, and in packs of a killed writer.
 
-A chunk counts only while some location lists its pack with the right size, so what was lost
-everywhere is stored anew by the next backup.
+A chunk counts only while its pack can be had, so what was lost everywhere is stored anew by the next
+backup.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from weddingbackup.stores.errors import StoreError
+from weddingbackup.vault.commit import verified
 from weddingbackup.vault.errors import VaultDamageError, WrongKeyError
 from weddingbackup.vault.index import PLAIN_START, parse_plain, plain_size
 from weddingbackup.vault.names import pack_name
+from weddingbackup.vault.objects import get_object
 from weddingbackup.vault.pack import RECORD, TAIL, PackFacts, open_pack_index, pack_index_size
 from weddingbackup.vault.seal import HEADER_SIZE
 
@@ -29,15 +31,39 @@ if TYPE_CHECKING:
 _READERS = 8
 
 
+class Packs:
+    """Which packs can be relied on. Used by one thread.
+
+    Where a quorum lists one with the right size, that is enough. Otherwise the commit will have to
+    copy it, so some copy must verify, or no commit would ever succeed that needs it.
+    """
+
+    def __init__(self, stores: Sequence[Store], holdings: Holdings, quorum: int) -> None:
+        """Take the locations that answer."""
+        self._stores = stores
+        self._holdings = holdings
+        self._quorum = quorum
+        self._found: dict[tuple[bytes, int], bool] = {}
+
+    def have(self, pack: PackRef | PackFacts) -> bool:
+        """Whether it is there; reads it whole, once, if too few locations list it."""
+        key = (pack.digest, pack.size)
+        if key not in self._found:
+            holders = [s for s in self._stores if self._holdings.at(s.location, *key)]
+            enough = len(holders) >= self._quorum
+            self._found[key] = enough or (bool(holders) and _verifies(holders, pack.name))
+        return self._found[key]
+
+
 class Known:
     """The chunks of one class and kind that a writer may refer to."""
 
     def __init__(
-        self, indexes: Iterable[Index], leftovers: Iterable[PackFacts], holdings: Holdings
+        self, indexes: Iterable[Index], leftovers: Iterable[PackFacts], packs: Packs
     ) -> None:
         """Take the parent's indexes, and packs that no point's index names."""
         self._indexes = list(indexes)
-        self._holdings = holdings
+        self._packs = packs
         self._leftovers = {
             record[0]: pack for pack in leftovers for record in RECORD.iter_unpack(pack.records)
         }
@@ -50,17 +76,13 @@ class Known:
             return True
         for index in self._indexes:
             place = index.find(chunk)
-            if place is not None and self.holds(place.pack_ref):
+            if place is not None and self._packs.have(place.pack_ref):
                 used[index.name] = index
                 return True
-        if pack := self._leftovers.get(chunk):
+        if (pack := self._leftovers.get(chunk)) and self._packs.have(pack):
             self.used_leftovers[pack.digest] = pack
             return True
         return False
-
-    def holds(self, pack: PackRef | PackFacts) -> bool:
-        """Whether a pack that an index names is still there."""
-        return self._holdings.anywhere(pack.digest, pack.size)
 
     def add(self, chunk: bytes) -> None:
         """Note a chunk that this writer stores."""
@@ -88,6 +110,14 @@ def leftover_packs(
             return _open_leftover(keyring, holders, *pack)
 
         return [pack for pack in pool.map(open_one, sorted(listed)) if pack is not None]
+
+
+def _verifies(stores: Sequence[Store], name: str) -> bool:
+    try:
+        get_object(stores, name, verified)
+    except (StoreError, VaultDamageError):
+        return False
+    return True
 
 
 def _named_packs(stores: Sequence[Store], ref: IndexRef) -> set[tuple[bytes, int]]:

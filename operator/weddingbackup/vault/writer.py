@@ -16,7 +16,7 @@ from weddingbackup.vault.errors import RefusedError, VaultDamageError
 from weddingbackup.vault.fetch import Fetcher
 from weddingbackup.vault.index import MAX_RECORDS, encode_index
 from weddingbackup.vault.keyring import SALT_SIZE, chunk_id
-from weddingbackup.vault.known import Known, leftover_packs
+from weddingbackup.vault.known import Known, Packs, leftover_packs
 from weddingbackup.vault.manifest import IndexRef, PlainSource, SealedSource, open_body
 from weddingbackup.vault.names import digest_of
 from weddingbackup.vault.pack import MAX_CHUNK, RECORD
@@ -122,6 +122,7 @@ class Writer:
         self._points = points
         self._parent = parent
         self._answering = [lane.store for lane in fanout.live()]
+        self._packs = Packs(self._answering, holdings, fanout.quorum)
         self._sealers = Sealers(vault.keyring, vault.random, fanout)
         self._chunker = Chunker(vault.keyring.chunker_seed())
         self._leftovers: list[PackFacts] | None = None
@@ -196,9 +197,9 @@ class Writer:
         replaced = {
             name: index
             for name, index in older.items()
-            if len(older) > MERGE or not all(known.holds(pack) for pack in index.packs)
+            if len(older) > MERGE or not all(self._packs.have(pack) for pack in index.packs)
         }
-        packs += [x for i in replaced.values() for x in i.pack_facts() if known.holds(x)]
+        packs += [x for i in replaced.values() for x in i.pack_facts() if self._packs.have(x)]
         for mine in used:
             for name in replaced.keys() & mine.keys():
                 del mine[name]
@@ -240,7 +241,7 @@ class Writer:
             kind: Known(
                 [index for index in indexes if index.kind is kind],
                 [pack for pack in mine if pack.header.kind is kind],
-                self._holdings,
+                self._packs,
             )
             for kind in _KINDS
         }

@@ -11,7 +11,12 @@ from tests.unit.vault.fakes import MemorySource, MemoryStore, World, bring_back,
 from weddingbackup.resources.common import LocationPhase
 from weddingbackup.vault.catalog import points
 from weddingbackup.vault.check import check
-from weddingbackup.vault.commit import closure
+from weddingbackup.vault.commit import Commit, Needed, closure
+from weddingbackup.vault.errors import QuorumError
+from weddingbackup.vault.fanout import Fanout
+from weddingbackup.vault.holdings import Holdings
+from weddingbackup.vault.limits import Limits
+from weddingbackup.vault.progress import Progress
 
 
 class Killed(BaseException):
@@ -142,3 +147,65 @@ def test_packs_that_reached_one_location_are_spread_before_the_commit() -> None:
     sound(world.stores)
     assert bring_back(world).files == source.data
     assert points(world.stores)[0].committed
+
+
+def test_a_damaged_pack_of_a_killed_writer_is_stored_anew() -> None:
+    """Held at one location, and its head and tail are good: only its bytes as a whole tell."""
+    world = World.of("a", "b", "c")
+    source = MemorySource(some_files())
+
+    def no_index(operation: str, name: str) -> None:
+        if operation == "put" and name.startswith("index/"):
+            raise Killed
+
+    for store in world.stores:
+        store.fault = no_index
+    with pytest.raises(Killed):
+        world.backup(source, "job")
+    left = gather_packs(world)
+    for number, bad in enumerate(sorted(left)):
+        for store in world.stores:
+            store.objects = {n: d for n, d in store.objects.items() if n.startswith(("keys", "fo"))}
+        world.stores[0].objects |= left
+        flip(world.stores[0], bad)
+        result = world.backup(source, f"job-{number}")
+        assert sum(row.phase == "Committed" for row in result.locations) >= 2
+        refs = {ref for each in points(world.stores)[0].sources for ref in each.indexes}
+        assert bad not in {x.name for x in closure(world.stores, refs)}
+        assert result.sources[0].new_bytes < sum(map(len, source.data.values()))
+        assert bring_back(world).files == source.data
+
+
+def flip(store: MemoryStore, name: str) -> None:
+    """Change a byte behind the header."""
+    data = bytearray(store.objects[name])
+    data[80] ^= 1
+    store.objects[name] = bytes(data)
+
+
+def test_a_pack_that_rotted_at_its_only_location_is_stored_anew() -> None:
+    """It is listed there, but cannot be copied to the others, which lost it."""
+    world = World.of("a", "b", "c")
+    source = MemorySource(some_files())
+    world.backup(source)
+    bad = next(name for name in world.stores[0].objects if name.startswith("packs/"))
+    flip(world.stores[0], bad)
+    del world.stores[1].objects[bad], world.stores[2].objects[bad]
+    result = world.backup(source)
+    assert {row.phase for row in result.locations} == {"Committed"}
+    assert bring_back(world).files == source.data
+
+
+def test_what_cannot_be_copied_is_no_fault_of_who_lacks_it() -> None:
+    """A pack that rotted behind its listing: the commit fails for its sake, and says so."""
+    stores = [MemoryStore("a"), MemoryStore("b")]
+    name = f"packs/{'0' * 64}"
+    stores[0].objects[name] = b"rotten"
+    needed = Needed(name, bytes(32), len(b"rotten"))
+    fanout = Fanout(stores, 2, Progress(), failed={}, incomplete=(), limits=Limits())
+    try:
+        with pytest.raises(QuorumError, match=f"{name} cannot be copied to b"):
+            Commit(fanout, Holdings(stores), [needed]).run("snapshots/x", b"", 0)
+        assert {lane.result.phase for lane in fanout.lanes} == {"Uploading"}
+    finally:
+        fanout.close()
