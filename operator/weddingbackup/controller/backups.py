@@ -6,7 +6,7 @@ once. Where the operator can be killed, a comment says how the next reconcile go
 
 from weddingbackup.controller import access, workers
 from weddingbackup.controller.context import Context
-from weddingbackup.controller.workers import NameTakenError
+from weddingbackup.controller.workers import UnmadeError
 from weddingbackup.kube import jobs, registry
 from weddingbackup.kube.client import BACKUPS, POLICIES, Object
 from weddingbackup.kube.jobs import Mount, Work
@@ -91,9 +91,13 @@ async def _start(context: Context, backup: BackupJob) -> Status:
 
 async def _go_on(context: Context, backup: BackupJob) -> Status:
     try:
-        seen = await workers.look(context, _job_name(backup), backup.metadata.uid)
-    except NameTakenError as error:
-        return rules.failed(backup, Problem("NameTaken", str(error)), now=context.now())
+        return await _look_after(context, backup)
+    except UnmadeError as error:
+        return rules.failed(backup, error.problem, now=context.now())
+
+
+async def _look_after(context: Context, backup: BackupJob) -> Status:
+    seen = await workers.look(context, _job_name(backup), backup.metadata.uid)
     decision = rules.assess(
         backup,
         seen.workload if seen else None,
@@ -197,7 +201,10 @@ async def _replicate(context: Context, backup: BackupJob) -> Status | None:
         if row.phase is LocationPhase.COMMITTED:
             next_rows.append(row)
         else:
-            next_rows.append(await _catch_up(context, backup, row, locations))
+            try:
+                next_rows.append(await _catch_up(context, backup, row, locations))
+            except UnmadeError as error:
+                next_rows.append(row.model_copy(update={"message": error.problem.message[:1024]}))
     return rules.complete(backup, next_rows, now=context.now())
 
 
@@ -208,10 +215,7 @@ async def _catch_up(
     locations: dict[str, BackupLocation],
 ) -> LocationStatus:
     name = jobs.job_name("cp", backup.metadata.name, row.name, uid=backup.metadata.uid)
-    try:
-        seen = await workers.look(context, name, backup.metadata.uid)
-    except NameTakenError as error:
-        return row.model_copy(update={"message": str(error)})
+    seen = await workers.look(context, name, backup.metadata.uid)
     decision = catch_up(
         row, locations.get(row.name), seen.workload if seen else None, now=context.now()
     )

@@ -7,6 +7,7 @@ as it is now, and bring it on. So nothing depends on having seen every event.
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import kopf
@@ -15,12 +16,26 @@ import structlog
 from weddingbackup.controller import backups, erasure, locations, policies, recoveries
 from weddingbackup.controller.context import Context
 from weddingbackup.controller.locations import Watch
-from weddingbackup.kube.client import BACKUPS, JOBS, LOCATIONS, POLICIES, REQUESTS, Object, Resource
+from weddingbackup.kube.client import (
+    BACKUPS,
+    JOBS,
+    LOCATIONS,
+    POLICIES,
+    REQUESTS,
+    ApiError,
+    Object,
+    Resource,
+)
 from weddingbackup.resources import names
 from weddingbackup.resources.backup_job import Phase as BackupPhase
+from weddingbackup.resources.backup_job import Status as BackupStatus
+from weddingbackup.resources.kind import KindStatus
 from weddingbackup.resources.recovery_request import Phase as RecoveryPhase
+from weddingbackup.resources.recovery_request import Status as RequestStatus
+from weddingbackup.resources.wedding_backup_policy import Status as PolicyStatus
 from weddingbackup.rules import backup as backup_rules
 from weddingbackup.rules import recovery as recovery_rules
+from weddingbackup.rules.conditions import stalled
 
 _log = structlog.get_logger()
 
@@ -43,6 +58,13 @@ _RECONCILES: Mapping[Resource, Reconcile] = {
 }
 
 
+_STATUSES: Mapping[Resource, type[KindStatus]] = {
+    POLICIES: PolicyStatus,
+    BACKUPS: BackupStatus,
+    REQUESTS: RequestStatus,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Reconciler:
     """Settles objects, one decision on each at a time."""
@@ -50,14 +72,16 @@ class Reconciler:
     context: Context
 
     async def settle(self, resource: Resource, namespace: str | None, name: str) -> None:
-        """Bring an object as far as it goes now. Failures are logged, and the timer comes again."""
+        """Bring an object as far as it goes now. Failures are told on it, and the timer comes again."""
         try:
             async with self.context.lock(resource, namespace, name):
                 changed = await self._steps(resource, namespace, name)
             if changed is not None and namespace is not None:
                 await self._tell_related(resource, namespace, changed)
-        except Exception:  # noqa: BLE001  one object's failure never holds up another
+        except Exception as error:  # noqa: BLE001  one object's failure never holds up another
             _log.exception("reconcile failed", kind=resource.kind, namespace=namespace, name=name)
+            if not _passes(error):
+                await self._tell_failure(resource, namespace, name, error)
 
     async def probe(self, name: str, watch: Watch) -> None:
         """Probe a location if it is time to; when it comes or goes, those who wait for that are told."""
@@ -69,6 +93,26 @@ class Reconciler:
             await self._tell_waiting()
         except Exception:  # noqa: BLE001  likewise
             _log.exception("probe failed", name=name)
+
+    async def _tell_failure(
+        self, resource: Resource, namespace: str | None, name: str, error: Exception
+    ) -> None:
+        """Who looks at the object alone must not take it for one that gets on."""
+        try:
+            body = await self.context.cluster.get(resource, name, namespace)
+            if body is None:
+                return
+            status = stalled(
+                _STATUSES[resource].model_validate(body.get("status") or {}),
+                "ReconcileFailed",
+                f"The operator cannot bring it on and goes on trying; its log says more. "
+                f"{type(error).__name__}: {error}",
+                generation=body["metadata"]["generation"],
+                now=self.context.now(),
+            )
+            await self.context.publish(resource, body, status)
+        except Exception:  # noqa: BLE001  the log has said it
+            _log.exception("failure not told", kind=resource.kind, namespace=namespace, name=name)
 
     async def _steps(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
         """The object if it moved to another phase."""
@@ -99,6 +143,18 @@ class Reconciler:
             for body in await self.context.cluster.list(resource, home):
                 if waits(body.get("status") or {}):
                     await self.settle(resource, home, body["metadata"]["name"])
+
+
+def _passes(error: Exception) -> bool:
+    """An API server that is away or busy for a moment is no news about the object."""
+    return isinstance(error, ApiError) and (
+        error.status in _MOMENTARY or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    )
+
+
+_MOMENTARY = frozenset(
+    {0, HTTPStatus.UNAUTHORIZED, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+)
 
 
 def register(reconciler: Reconciler) -> kopf.OperatorRegistry:

@@ -2,13 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from weddingbackup.controller.context import Context
-from weddingbackup.kube.client import EVENTS, JOBS, PODS, ConflictError, Object
+from weddingbackup.kube.client import EVENTS, JOBS, PODS, ApiError, ConflictError, Object
 from weddingbackup.kube.jobs import Shape, is_owned_by
 from weddingbackup.resources.reports import ProgressLine
 from weddingbackup.resources.wedding_backup_policy import Worker
-from weddingbackup.rules.workload import CONTAINER, Workload, newest_progress, observe
+from weddingbackup.rules.workload import CONTAINER, Problem, Workload, newest_progress, observe
 
 _LOG_LINES = 20
 _DEFAULT_RESOURCES = {
@@ -17,8 +18,41 @@ _DEFAULT_RESOURCES = {
 }
 
 
-class NameTakenError(Exception):
+_REFUSALS = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.UNPROCESSABLE_ENTITY}
+)
+"""Answers that asking again does not change: the Job as it is will not be made."""
+
+
+class UnmadeError(Exception):
+    """A worker's Job cannot be made until a person acts.
+
+    Attributes:
+        problem: what is so, and what to do.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class NameTakenError(UnmadeError):
     """Somebody else's Job has the name that ours must have."""
+
+    def __init__(self, name: str, namespace: str) -> None:
+        message = f"A Job {name} that is not of this object exists in {namespace}; delete it."
+        super().__init__(Problem("NameTaken", message))
+
+
+class JobRefusedError(UnmadeError):
+    """The API server does not accept the Job: a field of it, or a quota, or an admission policy."""
+
+    def __init__(self, error: ApiError) -> None:
+        message = (
+            "Kubernetes does not accept the worker's Job; mend the policy's spec.worker, "
+            f"or the quota of the namespace. It says: {error}"
+        )
+        super().__init__(Problem("JobRefused", message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +80,7 @@ async def look(context: Context, name: str, owner_uid: str | None) -> Seen | Non
     if job is None or job["metadata"].get("deletionTimestamp"):
         return None
     if owner_uid is not None and not is_owned_by(job, owner_uid):
-        raise NameTakenError(
-            f"A Job {name} that is not of this object exists in {context.home}; delete it."
-        )
+        raise NameTakenError(name, context.home)
     selector = {"batch.kubernetes.io/controller-uid": job["metadata"]["uid"]}
     pods = await context.cluster.list(PODS, context.home, labels=selector)
     workload = observe(job, pods, await _events(context, job, pods))
@@ -64,6 +96,7 @@ async def create(context: Context, body: Object, owner_uid: str | None) -> Objec
 
     Raises:
         NameTakenError: the one of that name is not ours.
+        JobRefusedError: the API server does not accept it.
     """
     try:
         return await context.cluster.create(JOBS, body)
@@ -73,10 +106,12 @@ async def create(context: Context, body: Object, owner_uid: str | None) -> Objec
         if there is None:
             raise
         if owner_uid is not None and not is_owned_by(there, owner_uid):
-            raise NameTakenError(
-                f"A Job {name} that is not of this object exists in {context.home}; delete it."
-            ) from None
+            raise NameTakenError(name, context.home) from None
         return there
+    except ApiError as error:
+        if error.status in _REFUSALS:
+            raise JobRefusedError(error) from error
+        raise
 
 
 async def remove(context: Context, seen: Seen) -> None:

@@ -9,10 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import TypeVar
 
 from weddingbackup.resources.base import Condition, ConditionStatus
+from weddingbackup.resources.kind import KindStatus
 
 _MESSAGE_LIMIT = 4096
+
+AnyStatus = TypeVar("AnyStatus", bound=KindStatus)
 
 
 class State(Enum):
@@ -61,6 +65,19 @@ def merge(
         _condition(verdict, before.get(verdict.type), generation, now.replace(microsecond=0))
         for verdict in verdicts
     ]
+
+
+def stalled(
+    status: AnyStatus, reason: str, message: str, *, generation: int, now: datetime
+) -> AnyStatus:
+    """The status with only this new in it: that the object does not proceed, and why."""
+    verdicts = summary(State.STALLED, reason, message)
+    spoken_of = {verdict.type for verdict in verdicts}
+    others = [condition for condition in status.conditions if condition.type not in spoken_of]
+    told = merge(status.conditions, verdicts, generation=generation, now=now)
+    return status.model_copy(
+        update={"message": message[:_MESSAGE_LIMIT], "conditions": [*told, *others]}
+    )
 
 
 def find(conditions: Iterable[Condition], kind: str) -> Condition | None:
