@@ -52,29 +52,34 @@ async def reconcile(context: Context, body: Object) -> bool:
         vault=(vault.kit.vault_id, vault.founded),
     )
     status = rules.assess(policy, facts, now=now)
-    status, ordered = await _order(context, policy, status, jobs, now)
+    if status.dump() != policy.status.dump():
+        # First the word, then the deed: a backup that is ordered goes by the placement that status tells.
+        await context.publish(POLICIES, body, status)
+        return True
     for job in rules.expendable(jobs):
         await context.cluster.delete(
             BACKUPS, job.metadata.name, job.metadata.namespace, uid=job.metadata.uid
         )
-    published = await context.publish(POLICIES, body, status)
-    return ordered or not published or status.phase is not policy.status.phase
+    ordered = await _order(context, policy, jobs, now)
+    return not await context.publish(POLICIES, body, ordered) or ordered != status
 
 
 async def _order(
     context: Context,
     policy: WeddingBackupPolicy,
-    status: Status,
     jobs: Sequence[BackupJob],
     now: datetime,
-) -> tuple[Status, bool]:
-    """Make the BackupJobs that are due. A policy that cannot work makes none: its slots wait, and run once.
+) -> Status:
+    """Make the BackupJobs that are due, and return the status that remembers them.
+
+    A policy that cannot work makes none: its slots wait, and run once.
 
     Killed after a create and before status is written: the same slot is due again, has the same name,
     and the create meets the one that is there; a trigger is found in the annotation of its BackupJob.
     """
+    status = policy.status
     if status.phase not in {Phase.ACTIVE, Phase.SUSPENDED}:
-        return status, False
+        return status
     text = rules.due_trigger(policy, jobs, TRIGGER)
     if text is not None:
         body = _backup(policy, _trigger_name(policy, text), Reason.MANUAL, None)
@@ -92,7 +97,7 @@ async def _order(
         body = _backup(policy, schedule.name(policy.metadata.name, slot), Reason.SCHEDULED, slot)
         await _create(context, body)
         status = status.model_copy(update={"last_scheduled_time": slot})
-    return status, text is not None or slot is not None
+    return status
 
 
 async def _create(context: Context, body: Object) -> None:

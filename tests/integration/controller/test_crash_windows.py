@@ -112,7 +112,8 @@ class TestSchedule:
     async def test_a_trigger_served_but_not_written_down(self, home: Home) -> None:
         await home.working_policy(schedule={"suspend": True}, trigger={"manual": "now"})
         assert len(await home.cluster.list(BACKUPS, home.namespace)) == 1
-        await home.set_status(POLICIES, "wedding", {"lastManualTrigger": None})
+        unwritten = {"lastManualTrigger": None, "lastManualGeneration": None}
+        await home.set_status(POLICIES, "wedding", unwritten)
         # Somebody edits the policy before the operator is back.
         edit = {"spec": {"worker": {"deadline": "2h"}}}
         await home.cluster.patch(POLICIES, "wedding", home.namespace, edit)

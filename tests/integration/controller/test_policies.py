@@ -68,6 +68,25 @@ async def test_a_location_that_is_down_stays_placed(home: Home) -> None:
     assert {row["name"] for row in after["status"]["locations"]} == placed
 
 
+async def test_a_backup_is_ordered_only_after_the_placement_that_it_goes_by_is_told(
+    home: Home,
+) -> None:
+    policy = await home.working_policy(schedule={"suspend": True}, redundancy={"copies": 2})
+    kept, excluded = (row["name"] for row in policy["status"]["locations"])
+    await home.add_location("d")
+    placement = {"exclude": [excluded]}
+    edit = {"spec": {"placement": placement, "trigger": {"manual": "now"}}}
+    await home.cluster.patch(POLICIES, "wedding", home.namespace, edit)
+    told = await home.step(POLICIES, "wedding")
+    assert excluded not in {row["name"] for row in told["status"]["locations"]}
+    assert kept in {row["name"] for row in told["status"]["locations"]}
+    assert told["status"]["observedGeneration"] == told["metadata"]["generation"]
+    assert await home.cluster.list(BACKUPS, home.namespace) == []
+    told = await home.settle(POLICIES, "wedding")
+    assert len(await home.cluster.list(BACKUPS, home.namespace)) == 1
+    assert told["status"]["lastManualTrigger"] == "now"
+
+
 async def test_slots_go_on_with_time_and_wait_for_the_backup_before(home: Home) -> None:
     await home.working_policy(schedule={"every": "1h"})
     start = home.context.now()
