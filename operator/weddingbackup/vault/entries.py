@@ -12,6 +12,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+SMALL = 512 * 1024
+"""Files of fewer stored bytes are read whole and share chunks; larger ones are cut by content."""
+
+_BLOCK = 64 * 1024
+
 
 class EntryType(IntEnum):
     """What kind of thing an entry is. The numbers are part of the format."""
@@ -125,7 +130,9 @@ class Source(Protocol):
         """Read small files of the directory `path` whole, one answer an entry, in order.
 
         The fast road for many small files: a source that can do it without an object a file
-        should. Each answer is (entry as it truly was, its stored bytes), or what went wrong.
+        should. Each answer is (entry as it truly was, its stored bytes), or what went wrong. A
+        file that is not smaller than `SMALL` after all (it grew, or the listing could only guess)
+        is answered with SourceChangedError: it is then opened, and never held in memory whole.
         """
         return [_read_whole(self, path + b"/" + e.name if path else e.name, e) for e in entries]
 
@@ -145,9 +152,11 @@ def _read_whole(
         return error
     try:
         data = bytearray()
-        block = memoryview(bytearray(max(64 * 1024, entry.size + 1)))
+        block = memoryview(bytearray(_BLOCK))
         while count := reader.readinto(block):
             data += block[:count]
+            if len(data) >= SMALL:
+                return SourceChangedError(entry)
         return reader.finish(), bytes(data)
     except (OSError, SourceChangedError) as error:
         return error

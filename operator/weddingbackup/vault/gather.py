@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from weddingbackup.vault.entries import Entry
 
-SMALL = 512 * 1024
-"""Files of fewer stored bytes share chunks; larger ones are cut by content."""
-
 TARGET = 1024 * 1024
 BATCH_FILES = 512
 BATCH_BYTES = 2 * TARGET

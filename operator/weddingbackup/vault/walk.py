@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from weddingbackup.stores.errors import StoreError
-from weddingbackup.vault.entries import Entry, EntryType, SourceChangedError
+from weddingbackup.vault.entries import SMALL, Entry, EntryType, SourceChangedError
 from weddingbackup.vault.errors import VaultDamageError
-from weddingbackup.vault.gather import BATCH_BYTES, BATCH_FILES, SMALL, Gatherer
+from weddingbackup.vault.gather import BATCH_BYTES, BATCH_FILES, Gatherer
 from weddingbackup.vault.seal import Kind
 from weddingbackup.vault.tree import Extent, Item, cut_pages, encode_node, encode_page
 

@@ -1,4 +1,4 @@
-"""A volume through the whole engine: chunked, sealed, stored twice, and back on another volume."""
+"""Sources through the whole engine: chunked, sealed, stored twice, and back on a volume."""
 
 import os
 from datetime import UTC, datetime
@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.sources.database import Database, read, tables
 from tests.unit.sources.volume.kinds import every_kind
 from tests.unit.sources.volume.trees import look
 from weddingbackup.resources.common import DataClass
+from weddingbackup.sources.postgres import PostgresSource
 from weddingbackup.sources.volume import VolumeSource, VolumeTarget
 from weddingbackup.stores import DirectoryStore
 from weddingbackup.vault.catalog import points
@@ -67,3 +69,21 @@ def test_a_second_backup_holds_what_changed_and_what_did_not(vault: Vault, tmp_p
     store(vault, origin, "two")
     assert bring_back(vault, goal) == []
     assert look(goal) == look(origin)
+
+
+def test_a_row_that_is_larger_than_the_database_keeps_it_comes_back(
+    vault: Vault, tmp_path: Path, database: Database
+) -> None:
+    """18 MB of text that says the same again and again take 200 kB in the database."""
+    database.run("CREATE TABLE t (id int PRIMARY KEY, w text, v text)")
+    database.run("INSERT INTO t VALUES (1, 'a', repeat('I do. ', 3000000)), (2, 'a', 'short')")
+    job = JobFacts(uid="job", namespace="n", name="job", scheduled_at=datetime.now(UTC))
+    with PostgresSource(database.uri, tables({"name": "t", "match": {"w": "a"}})) as source:
+        photos = SourceInput("photos", DataClass.PORTFOLIO, source)
+        (result,) = backup(vault, job, [photos], quorum=2, progress=Progress()).sources
+        wanted = read(source)
+    assert result.warnings == []
+    bring_back(vault, tmp_path / "goal")
+    for path, data in wanted.items():
+        assert (tmp_path / "goal" / os.fsdecode(path)).read_bytes() == data
+    assert max(map(len, wanted.values())) > 18_000_000

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from tests.unit.vault.fakes import LARGE_PACKS, MemorySource, World, bring_back, rng
+from weddingbackup.sources.volume import VolumeSource
+from weddingbackup.vault.entries import SMALL, SourceChangedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from weddingbackup.vault.entries import Entry
 
 
 def test_a_sparse_file_that_keeps_changing_keeps_its_holes() -> None:
@@ -32,3 +42,48 @@ def test_a_file_whose_bytes_never_fit_what_is_said_of_it_is_left_out_by_name() -
         "odd: it kept changing while it was read and was left out: back it up while it is not in use"
     ]
     assert bring_back(world).files == {b"good": b"fine"}
+
+
+class _Guessing(MemorySource):
+    """Lists every file as of one byte."""
+
+    def children(self, path: bytes) -> list[Entry]:
+        return [msgspec.structs.replace(entry, size=1) for entry in super().children(path)]
+
+
+def test_a_file_that_is_larger_than_listed_is_cut_like_any_large_one() -> None:
+    world = World.of("a", "b")
+    world.limits = LARGE_PACKS
+    files = {b"a": b"before", b"rows": b"all the same. " * 1_500_000, b"z": b"after"}
+    for source in (_Guessing({}), MemorySource({})):
+        for path, data in files.items():
+            source.write(path, data, ctime_ns=0)  # so that the second one reads them, too
+        (result,) = world.backup(source).sources
+        assert source.reads
+        assert result.warnings == []
+        assert bring_back(world).files == files
+    assert result.new_bytes == 0  # the same chunks, and the same page
+
+
+def test_a_volumes_file_that_grows_after_it_was_listed_is_kept(tmp_path: Path) -> None:
+    class Growing(VolumeSource):
+        def children(self, path: bytes) -> list[Entry]:
+            found = super().children(path)
+            (tmp_path / "log").write_bytes(body)
+            return found
+
+    body = rng(6)(20_000_000)
+    (tmp_path / "log").write_bytes(b"first line")
+    (tmp_path / "notes").write_bytes(b"so be it")
+    world = World.of("a", "b")
+    world.limits = LARGE_PACKS
+    (result,) = world.backup(Growing(tmp_path)).sources
+    assert result.warnings == []
+    assert bring_back(world).files == {b"log": body, b"notes": b"so be it"}
+
+
+def test_no_more_of_a_file_than_a_small_one_has_is_read_at_once() -> None:
+    source = MemorySource({b"exact": bytes(SMALL), b"below": bytes(SMALL - 1)})
+    below, exact = source.read_small(b"", source.children(b""))
+    assert isinstance(below, tuple)
+    assert isinstance(exact, SourceChangedError)
