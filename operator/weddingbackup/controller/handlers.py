@@ -34,7 +34,6 @@ from weddingbackup.resources.recovery_request import Phase as RecoveryPhase
 from weddingbackup.resources.recovery_request import Status as RequestStatus
 from weddingbackup.resources.wedding_backup_policy import Status as PolicyStatus
 from weddingbackup.rules import backup as backup_rules
-from weddingbackup.rules import recovery as recovery_rules
 from weddingbackup.rules.conditions import stalled
 
 _log = structlog.get_logger()
@@ -139,7 +138,8 @@ class Reconciler:
 
     async def _tell_waiting(self) -> None:
         home = self.context.home
-        for resource, waits in ((POLICIES, _is_unplaced), (BACKUPS, _is_behind)):
+        waiting = ((POLICIES, _is_unplaced), (BACKUPS, _is_behind), (REQUESTS, _is_planning))
+        for resource, waits in waiting:
             for body in await self.context.cluster.list(resource, home):
                 if waits(body.get("status") or {}):
                     await self.settle(resource, home, body["metadata"]["name"])
@@ -167,6 +167,7 @@ def register(reconciler: Reconciler) -> kopf.OperatorRegistry:
     _every(registry, BACKUPS, _settler(reconciler, BACKUPS), _RUNNING_SECONDS, _is_running)
     _every(registry, BACKUPS, _settler(reconciler, BACKUPS), _WAITING_SECONDS, _is_waiting)
     _every(registry, REQUESTS, _settler(reconciler, REQUESTS), _RECOVERY_SECONDS, _is_recovering)
+    _every(registry, REQUESTS, _settler(reconciler, REQUESTS), _WAITING_SECONDS, _is_planning)
     _register_erasure(registry, reconciler)
     _register_workers(registry, reconciler)
     return registry
@@ -255,7 +256,15 @@ def _is_waiting(*, status: Mapping[str, Any], **_: Any) -> bool:
 
 
 def _is_recovering(*, status: Mapping[str, Any], **_: Any) -> bool:
-    return RecoveryPhase(status.get("phase", RecoveryPhase.PENDING)) not in recovery_rules.ENDED
+    return status.get("phase") == RecoveryPhase.RECOVERING
+
+
+def _is_planning(status: Mapping[str, Any], **_: Any) -> bool:
+    """Whether a recovery has no point yet: each look lists at every provider."""
+    return status.get("phase", RecoveryPhase.PENDING) in {
+        RecoveryPhase.PENDING,
+        RecoveryPhase.PLANNING,
+    }
 
 
 def _is_behind(status: Mapping[str, Any]) -> bool:
