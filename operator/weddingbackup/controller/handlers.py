@@ -114,7 +114,7 @@ class Reconciler:
             _log.exception("failure not told", kind=resource.kind, namespace=namespace, name=name)
 
     async def _steps(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
-        """The object if it moved to another phase."""
+        """The object if it moved to another phase, or took note of an edit."""
         first: Object | None = None
         for _ in range(_STEPS):
             body = await self.context.cluster.get(resource, name, namespace)
@@ -122,7 +122,7 @@ class Reconciler:
                 return None
             first = first or body
             if not await _RECONCILES[resource](self.context, body):
-                return None if _phase(body) == _phase(first) else body
+                return None if _stage(body) == _stage(first) else body
         return body
 
     async def _tell_related(self, resource: Resource, namespace: str, changed: Object) -> None:
@@ -297,6 +297,7 @@ def _policy_of(body: Object) -> str:
     return policy
 
 
-def _phase(body: Object) -> str | None:
-    phase: str | None = (body.get("status") or {}).get("phase")
-    return phase
+def _stage(body: Object) -> tuple[str | None, int | None]:
+    """What others wait for: the phase, and which edit the status speaks of."""
+    status = body.get("status") or {}
+    return status.get("phase"), status.get("observedGeneration")

@@ -94,6 +94,12 @@ def _obstacle(
             f"WeddingBackupPolicy {name} is {policy.status.phase}: "
             f"{policy.status.message or 'it has not been looked at yet'}",
         )
+    if policy.status.observed_generation != policy.metadata.generation:
+        # Its status still says where copies went before the edit, which may have excluded those places.
+        return Problem(
+            "PolicyNotReady",
+            f"WeddingBackupPolicy {name} was edited; this backup starts once its status says where to.",
+        )
     running = next((rival for rival in rivals if _goes_first(rival, backup)), None)
     if running is not None:
         return Problem(

@@ -45,7 +45,8 @@ def policy(*, status: dict[str, Any] | None = None, **spec: Any) -> WeddingBacku
 
 def placed(*names: str, **status: Any) -> dict[str, Any]:
     rows = [{"name": name, "provider": "S3", "region": name} for name in names]
-    return {"phase": "Active", "locations": rows, "vault": {"id": "v"}, **status}
+    seen = {"observedGeneration": 1, "phase": "Active", "vault": {"id": "v"}}
+    return {**seen, "locations": rows, **status}
 
 
 def backup(

@@ -59,6 +59,8 @@ class TestAdmission:
             (None, "PolicyNotFound"),
             (policy(), "PolicyNotReady"),
             (policy(status=placed("a", phase="Blocked")), "PolicyNotReady"),
+            # Edited since: the edit may have excluded where copies went before.
+            (policy(status=placed("a", observedGeneration=0)), "PolicyNotReady"),
         ):
             answer = admit(backup(), found, [], now=NOON)
             assert isinstance(answer, Problem)
