@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from weddingbackup.stores.api import Store
+    from weddingbackup.stores.errors import TransientError
     from weddingbackup.vault.fanout import Fanout, Lane
     from weddingbackup.vault.holdings import Holdings
     from weddingbackup.vault.manifest import IndexRef
@@ -51,6 +52,7 @@ class Commit:
         self._needed = needed
         self._known_gaps: dict[Lane, tuple[int, list[Needed]]] = {}
         self._beyond_healing: dict[Lane, str] = {}
+        self._silent: dict[str, TransientError] = {}
 
     def run(self, name: str, data: bytes, grace_seconds: float) -> None:
         """Commit the manifest, then wait up to the grace for the other locations.
@@ -119,10 +121,15 @@ class Commit:
                 )
 
     def _heal(self, lane: Lane) -> None:
-        others = [x.store for x in self._fanout.lanes if x is not lane]
         for x in self._gaps(lane):
+            # A location that failed in this job is asked only for what no other has.
+            others = sorted(
+                (other for other in self._fanout.lanes if other is not lane),
+                key=lambda other: other.result.phase is LocationPhase.FAILED,
+            )
             try:
-                data = get_object(others, x.name, verified)
+                stores = [other.store for other in others]
+                data = get_object(stores, x.name, verified, silent=self._silent)
             except (StoreError, VaultDamageError) as error:
                 # The others' fault: this one still takes what is new, and may be caught up later.
                 where = lane.store.location
@@ -157,17 +164,24 @@ def verified(name: str, data: bytes) -> bytes:
     return data
 
 
-def closure(stores: Sequence[Store], refs: Iterable[IndexRef]) -> list[Needed]:
+def closure(
+    stores: Sequence[Store],
+    refs: Iterable[IndexRef],
+    silent: dict[str, TransientError] | None = None,
+) -> list[Needed]:
     """Give all that these indexes need and the indexes themselves, packs first; needs no key.
+
+    `silent` is as for `get_object`.
 
     Raises:
         VaultDamageError: an index is good nowhere.
         StoreError: no location answers.
     """
+    silent = {} if silent is None else silent
     packs: dict[str, Needed] = {}
     indexes: dict[str, Needed] = {}
     for ref in refs:
-        for pack in get_object(stores, ref.name, plain_packs):
+        for pack in get_object(stores, ref.name, plain_packs, silent=silent):
             packs[pack.name] = Needed(pack.name, pack.digest, pack.size)
         indexes[ref.name] = Needed(ref.name, ref.digest, ref.size)
     return [*packs.values(), *indexes.values()]

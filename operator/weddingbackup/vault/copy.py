@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from weddingbackup.stores.api import Store
+    from weddingbackup.stores.errors import TransientError
     from weddingbackup.vault.progress import Progress
 
 
@@ -62,7 +63,7 @@ def copy_points(
     for name in sorted({base_name(manifest) for manifest in manifests}):
         point = find_point(others, name)
         refs = {ref for source in point.sources for ref in source.indexes}
-        for needed in closure(others, refs):
+        for needed in closure(others, refs, copier.silent):
             copier.copy(needed)
         copier.copy(Needed(name, digest_of(name) or b"", len(point.data)))
     return copier.result
@@ -82,23 +83,24 @@ class _Copier:
         for info in target.list(""):
             if info.name not in damaged:
                 self._sizes.setdefault(base_name(info.name), set()).add(info.size)
+        self.silent: dict[str, TransientError] = {}
         self.result = CopyResult()
 
     def found(self) -> None:
         """Copy `format` and the keys; refuse a target that holds another vault."""
-        data = get_object(self._stores, FORMAT, _whole_format)
+        data = get_object(self._stores, FORMAT, _whole_format, silent=self.silent)
         if FORMAT in self._sizes and FORMAT not in self._damaged:
             self._refuse_another(check_format(data))
         self._put(FORMAT, data, digest(data))
         listings = [x for x in ask_all(self._stores, _keys) if not isinstance(x, StoreError)]
         for name in sorted(set().union(*listings)):
-            key = get_object(self._stores, name, verified)
+            key = get_object(self._stores, name, verified, silent=self.silent)
             self._put(name, key, digest(key))
 
     def copy(self, needed: Needed) -> None:
         """Copy one object, unless the target holds it with its right size."""
         if needed.size not in self._sizes.get(needed.name, ()):
-            data = get_object(self._stores, needed.name, verified)
+            data = get_object(self._stores, needed.name, verified, silent=self.silent)
             self._put(needed.name, data, needed.digest)
 
     def _put(self, name: str, data: bytes, sha256: bytes) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from weddingbackup.stores.api import Store
+    from weddingbackup.stores.errors import TransientError
     from weddingbackup.vault.catalog import Point
     from weddingbackup.vault.holdings import Holdings
     from weddingbackup.vault.index import Index, PackRef
@@ -44,15 +45,22 @@ class Packs:
         self._holdings = holdings
         self._quorum = quorum
         self._found: dict[tuple[bytes, int], bool] = {}
+        self._silent: dict[str, TransientError] = {}
 
     def have(self, pack: PackRef | PackFacts) -> bool:
         """Whether it is there; reads it whole, once, if too few locations list it."""
         key = (pack.digest, pack.size)
         if key not in self._found:
             holders = [s for s in self._stores if self._holdings.at(s.location, *key)]
-            enough = len(holders) >= self._quorum
-            self._found[key] = enough or (bool(holders) and _verifies(holders, pack.name))
+            self._found[key] = len(holders) >= self._quorum or self._verifies(holders, pack.name)
         return self._found[key]
+
+    def _verifies(self, holders: Sequence[Store], name: str) -> bool:
+        try:
+            get_object(holders, name, verified, silent=self._silent)
+        except (StoreError, VaultDamageError):
+            return False
+        return True
 
 
 class Known:
@@ -110,14 +118,6 @@ def leftover_packs(
             return _open_leftover(keyring, holders, *pack)
 
         return [pack for pack in pool.map(open_one, sorted(listed)) if pack is not None]
-
-
-def _verifies(stores: Sequence[Store], name: str) -> bool:
-    try:
-        get_object(stores, name, verified)
-    except (StoreError, VaultDamageError):
-        return False
-    return True
 
 
 def _named_packs(stores: Sequence[Store], ref: IndexRef) -> set[tuple[bytes, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, TypeVar
 
-from weddingbackup.stores.errors import ExistsError, MissingError, StoreError
+from weddingbackup.stores.errors import ExistsError, MissingError, StoreError, TransientError
 from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.names import LAST_REPLACEMENT, replacement
 
@@ -44,36 +44,51 @@ def get_object(
     *,
     damaged: Callable[[str, str], None] = lambda _location, _name: None,
     missing: Callable[[str, str], None] = lambda _location, _name: None,
+    silent: dict[str, TransientError] | None = None,
 ) -> T:
     """Get a small object whole from the first location whose copy `read` accepts.
 
     All locations are asked for the object itself before any is asked for a replacement. `read`
     parses (name, bytes), and raises VaultDamageError where they do not verify; `damaged` is told
     (location, object) of each copy that did not, and `missing` of each location without the object.
+    Who does not answer is noted in `silent` (location -> why) and not asked again: hand the same on
+    where many objects are needed, or a dead location costs its timeout for each of them.
 
     Raises:
         VaultDamageError: copies answered, and none is good.
         StoreError: none answered with bytes; MissingError only where all said so.
     """
-    failure: StoreError | VaultDamageError | None = None
+    silent = {} if silent is None else silent
+    failure: StoreError | VaultDamageError | None = next(
+        (silent[store.location] for store in stores if store.location in silent), None
+    )
     for number in range(LAST_REPLACEMENT + 1):
         for store in stores:
+            if store.location in silent:
+                continue
             try:
                 return read(name, store.get(replacement(name, number)))
             except VaultDamageError as error:
                 damaged(store.location, replacement(name, number))
                 failure = error
             except StoreError as error:
+                if isinstance(error, TransientError):
+                    silent[store.location] = error
                 if not number and isinstance(error, MissingError):
                     missing(store.location, name)
-                # Who did not answer may have it: that says more than another's "missing".
-                if failure is None or isinstance(failure, MissingError):
-                    failure = error
+                failure = _telling(failure, error)
         if number and not isinstance(failure, VaultDamageError):
             break  # nobody holds damaged bytes, so nobody holds a further replacement
     if failure is None:
         raise VaultDamageError(name, "no location was given that could hold it")
     raise failure
+
+
+def _telling(
+    first: StoreError | VaultDamageError | None, second: StoreError
+) -> StoreError | VaultDamageError:
+    """Who did not answer may have it: that says more than another's "missing"."""
+    return second if first is None or isinstance(first, MissingError) else first
 
 
 def digest(data: bytes | memoryview) -> bytes:

@@ -21,10 +21,11 @@ from tests.unit.vault.fakes import (
 from weddingbackup.resources.common import DataClass
 from weddingbackup.stores.errors import DeniedError, TransientError
 from weddingbackup.vault.catalog import points
-from weddingbackup.vault.commit import closure
+from weddingbackup.vault.commit import Commit, Needed, closure
 from weddingbackup.vault.copy import copy_points
 from weddingbackup.vault.errors import QuorumError, RefusedError
 from weddingbackup.vault.fanout import Fanout
+from weddingbackup.vault.holdings import Holdings
 from weddingbackup.vault.kit import Kit
 from weddingbackup.vault.limits import Limits
 from weddingbackup.vault.progress import Progress
@@ -299,6 +300,53 @@ def test_older_data_is_copied_where_the_quorum_needs_it() -> None:
     world.stores[0].objects.clear()
     world.stores[1].objects.clear()
     assert bring_back(world).files == source.data
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_healing_does_not_wait_for_a_dead_location_again_and_again(known: bool) -> None:
+    """`known`: it failed earlier in the job; otherwise it answered until now."""
+    asked: list[str] = []
+
+    def falls_silent(operation: str, name: str) -> None:
+        if operation == "get":
+            asked.append(name)
+            dead(operation, name)
+
+    stores = [MemoryStore("a", falls_silent), MemoryStore("b"), MemoryStore("c")]
+    needed = []
+    for number in range(5):
+        digest = hashlib.sha256(b"%d" % number).digest()
+        needed.append(Needed(f"packs/{digest.hex()}", digest, 1))
+        for store in stores[:2]:
+            store.objects[needed[-1].name] = b"%d" % number
+    failed = {"a": "no route to host"} if known else {}
+    manifest = hashlib.sha256(b"manifest").hexdigest()
+    quorum = 2 if known else 3
+    fanout = Fanout(stores, quorum, Progress(), failed=failed, incomplete=(), limits=Limits())
+    try:
+        Commit(fanout, Holdings(stores), needed).run(f"snapshots/{manifest}", b"manifest", 0)
+    finally:
+        fanout.close()
+    assert {x.name for x in needed} < stores[2].objects.keys()
+    assert len(asked) == (0 if known else 1)
+
+
+def test_copying_does_not_wait_for_a_dead_location_again_and_again() -> None:
+    world = World.of("a", "b")
+    result = world.backup(MemorySource(some_files()))
+    asked: list[str] = []
+
+    def falls_silent(operation: str, name: str) -> None:
+        if operation == "get":
+            asked.append(name)
+            if not name.startswith("snapshots/"):
+                dead(operation, name)
+
+    world.stores[0].fault = falls_silent
+    fresh = MemoryStore("d")
+    copy_points(world.stores, fresh, [result.manifest])
+    assert fresh.objects == world.stores[1].objects
+    assert [name for name in asked if not name.startswith("snapshots/")] == ["format"]
 
 
 def test_a_second_run_of_a_job_adopts_its_point() -> None:
