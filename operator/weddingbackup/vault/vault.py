@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from weddingbackup.stores.errors import StoreError
+from weddingbackup.stores.errors import StoreError, UnsupportedError
 from weddingbackup.vault.errors import RefusedError, VaultDamageError
 from weddingbackup.vault.format import check_format
 from weddingbackup.vault.names import FORMAT, KEYS, base_name
@@ -46,27 +46,39 @@ class Vault:
     ) -> Vault:
         """Unwrap the keys (of these classes only, if given) and look at the locations' formats.
 
-        A location that does not answer, or whose format object is damaged, is tolerated.
+        A location that does not answer, or whose format object is damaged, is tolerated. One that
+        holds another vault under this prefix, or a newer format, keeps its place in `stores` and
+        fails whatever is asked of it: one such location must not stop those that are good.
 
         Raises:
-            RefusedError: a location holds another vault under this prefix, or a newer format.
+            RefusedError: all locations hold another vault or a newer format.
             WrongKeyError: the kit's keys do not belong together.
         """
         keyring = kit.keyring(classes)
 
-        def check(store: Store) -> None:
+        def obstacle(store: Store) -> RefusedError | None:
             try:
                 found = check_format(store.get(FORMAT))
             except VaultDamageError:
-                return  # the kit has the true one, a check reports this one
-            if found != keyring.vault_id:
-                raise RefusedError(
-                    f"{store.location} holds vault {found.hex()} here, not {kit.vault_id}: "
-                    "wrong kit, or wrong prefix"
-                )
+                return None  # the kit has the true one, a check reports this one
+            except RefusedError as error:
+                return RefusedError(f"{store.location}: {error}")
+            if found == keyring.vault_id:
+                return None
+            return RefusedError(
+                f"{store.location} holds vault {found.hex()} here, not {kit.vault_id}: "
+                "wrong kit, or wrong prefix"
+            )
 
-        ask_all(stores, check)
-        return cls(keyring, tuple(stores), dict(kit.objects), random)
+        found = ask_all(stores, obstacle)
+        refusals = [answer for answer in found if isinstance(answer, RefusedError)]
+        if refusals and len(refusals) == len(stores):
+            raise refusals[0]
+        usable = (
+            _Refused(store.location, str(answer)) if isinstance(answer, RefusedError) else store
+            for store, answer in zip(stores, found, strict=True)
+        )
+        return cls(keyring, tuple(usable), dict(kit.objects), random)
 
     def ensure(self, store: Store) -> None:
         """Put the founding objects at a location where they are missing.
@@ -87,3 +99,23 @@ class Vault:
         """
         answers = zip(self.stores, ask_all(self.stores, self.ensure, patience), strict=True)
         return {s.location: answer for s, answer in answers if isinstance(answer, StoreError)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Stands in for a location that holds something else: nothing is read there, nothing written."""
+
+    location: str
+    why: str
+
+    def put(self, name: str, data: bytes | memoryview, *, sha256: bytes) -> NoReturn:  # noqa: ARG002  as `Store`
+        self._fail(name)
+
+    def get(self, name: str, *, offset: int = 0, length: int | None = None) -> NoReturn:  # noqa: ARG002  as `Store`
+        self._fail(name)
+
+    def list(self, prefix: str) -> NoReturn:  # noqa: ARG002  as `Store`
+        self._fail("")
+
+    def _fail(self, name: str) -> NoReturn:
+        raise UnsupportedError(self.why, location=self.location, name=name)
