@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from weddingbackup.vault.catalog import Point, find_point
 from weddingbackup.vault.chunks import Finder, TreeReader, load_indexes
@@ -59,6 +60,12 @@ class OpenedSource:
         self._stores = sorted(vault.stores, key=lambda s: s.location not in self.point.held_by)
         trees = Finder(self._load(self.plain.tree_indexes))
         self.tree = TreeReader(self.fetcher, trees, self.chunk_key)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the source recorded of itself; see `Source.facts`."""
+        found: dict[str, Any] = json.loads(self.sealed.facts)
+        return found
 
     def data(self) -> Finder:
         """Load the indexes of the data."""

@@ -52,13 +52,14 @@ def saved(
         write_locations(home / "locations.yaml", [*map(entry, five), drawer])
         (home / "tables.yaml").write_text(TABLES)
         source = trees.everything(tmp_path / "source")
-        program = Program(home, {"DATABASE_URI": database})
+        (home / "database.uri").write_text(f"{database}\n")
+        program = Program(home)
         assert program.vault("init").returncode == 0
         done = program.vault(
             "backup",
             *("--quorum", "4"),
             *("--source", f"portfolio={source}:Portfolio"),
-            *("--postgres", f"planning={database}"),
+            *("--postgres", "planning=@database.uri"),
             *("--tables", "tables.yaml"),
         )
         assert done.returncode == 0, done

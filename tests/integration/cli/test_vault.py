@@ -181,6 +181,33 @@ def test_what_is_good_nowhere_is_named_and_the_rest_comes_back(filled: Program) 
     assert all(found[path] == whole[path] for path in files)
 
 
+def test_a_path_that_the_point_lacks_is_refused_before_anything_is_written(
+    filled: Program,
+) -> None:
+    some = ("--include", "day-0/", "--include", "nosuch")
+    wrong = filled.vault("restore", "latest", "portfolio", "back", *some, places=TWO)
+    assert (wrong.returncode, "no nosuch in portfolio" in wrong.stderr) == (1, True)
+    assert not (filled.directory / "back").exists()
+    right = filled.vault("restore", "latest", "portfolio", "back", *some[:2], places=TWO)
+    assert right.returncode == 0
+    assert [path.name for path in (filled.directory / "back").iterdir()] == ["day-0"]
+
+
+def test_files_are_not_put_into_a_database(filled: Program) -> None:
+    (filled.directory / "uri").write_text("postgresql://127.0.0.1:9/none")
+    done = filled.vault("restore", "latest", "portfolio", "--to-postgres", "@uri", places=TWO)
+    assert (done.returncode, "portfolio holds files" in done.stderr) == (1, True)
+    assert " from " not in done.stdout  # nothing was read for it
+    gone = filled.vault("restore", "latest", "portfolio", "--to-postgres", "@no", places=TWO)
+    assert (gone.returncode, "the connection string" in gone.stderr) == (1, True)
+
+
+def test_a_source_that_is_empty_is_warned_of(filled: Program) -> None:
+    (filled.directory / "nothing").mkdir()
+    done = filled.vault("backup", "--source", "portfolio=nothing", places=TWO)
+    assert (done.returncode, "warning: portfolio: The source is empty" in done.stderr) == (0, True)
+
+
 def test_another_vaults_kit_opens_nothing(filled: Program) -> None:
     home = filled.directory
     (home / "kit.json").rename(home / "mine.json")

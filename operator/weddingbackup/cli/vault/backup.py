@@ -1,10 +1,11 @@
 """`weddingbackup vault backup`: one recovery point, from this machine."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import click
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from weddingbackup.cli.vault import text
 from weddingbackup.cli.vault.places import Places, problems, read_yaml, vault_options
+from weddingbackup.cli.vault.uri import connection_string
 from weddingbackup.resources.common import DataClass, LocationPhase, Table
 from weddingbackup.sources.volume import VolumeSource
 from weddingbackup.vault import write
@@ -37,8 +39,8 @@ from weddingbackup.vault.results import BackupResult
     "--postgres",
     "databases",
     multiple=True,
-    metavar="NAME=URI",
-    help="Rows of a database; needs --tables.",
+    metavar="NAME=@FILE|URI",
+    help="Rows of a database, whose URI the FILE holds; needs --tables.",
 )
 @click.option(
     "--postgres-class",
@@ -69,6 +71,9 @@ def backup(
     \b
     weddingbackup vault backup --kit kit.json --directory a --directory b \\
         --source portfolio=/photos:Portfolio
+
+    Write a database's URI into a file if it holds a password: others on this machine see a
+    command's arguments.
     """  # noqa: D301  \b is click's mark for lines that stay as they are
     if not volumes and not databases:
         raise click.UsageError("what is to be backed up? Give --source or --postgres")
@@ -93,7 +98,8 @@ def backup(
         vault = places.open()
         with text.shown(progress):
             result = write.backup(vault, job, sources, quorum=quorum, progress=progress)
-    _tell(result)
+        facts = {source.name: source.source.facts() for source in sources}
+    _tell(result, facts)
 
 
 def _volume(option: str) -> write.SourceInput:
@@ -114,11 +120,12 @@ def _database(
     name, equals, uri = option.partition("=")
     if not name or not equals or not uri:
         # Without the option: it may hold a password.
-        raise click.UsageError("--postgres: write NAME=URI")
+        raise click.UsageError("--postgres: write NAME=@FILE or NAME=URI")
     # Here and not above: the driver takes longer to import than all of ours, and many need none.
     from weddingbackup.sources.postgres import PostgresSource  # noqa: PLC0415  see above
 
-    return write.SourceInput(name, data_class, opened.enter_context(PostgresSource(uri, tables)))
+    source = PostgresSource(connection_string(uri), tables)
+    return write.SourceInput(name, data_class, opened.enter_context(source))
 
 
 def _tables(file: Path) -> list[Table]:
@@ -131,14 +138,15 @@ def _tables(file: Path) -> list[Table]:
     return found
 
 
-def _tell(result: BackupResult) -> None:
+def _tell(result: BackupResult, facts: Mapping[str, Mapping[str, Any]]) -> None:
     click.echo(f"point {result.sha256[:12]} of {text.moment(result.point_time)}")
     for source in result.sources:
         click.echo(
             f"  {source.name}: {source.files} files, {text.size(source.bytes)},"
             f" {text.size(source.new_bytes)} new"
         )
-        for warning in source.warnings:
+        told = facts[source.name].get("warnings", ())
+        for warning in dict.fromkeys([*source.warnings, *told]):
             click.echo(f"warning: {source.name}: {warning}", err=True)
     for location in result.locations:
         click.echo(

@@ -1,7 +1,7 @@
 """`weddingbackup vault restore`: files into a directory, rows into a database."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,10 +10,12 @@ import click
 from weddingbackup.cli.vault import text
 from weddingbackup.cli.vault.places import Places, vault_options
 from weddingbackup.cli.vault.points import find, short_name
+from weddingbackup.cli.vault.uri import connection_string
 from weddingbackup.sources.volume import VolumeTarget
 from weddingbackup.vault import read
 from weddingbackup.vault.catalog import Point
 from weddingbackup.vault.errors import RestoreIncompleteError
+from weddingbackup.vault.opened import OpenedSource
 from weddingbackup.vault.progress import Progress
 from weddingbackup.vault.results import RestoreResult
 from weddingbackup.vault.vault import Vault
@@ -26,7 +28,11 @@ _SHOWN_FAILURES = 20
 @click.argument("point")
 @click.argument("source")
 @click.argument("target", type=click.Path(file_okay=False, path_type=Path), required=False)
-@click.option("--to-postgres", metavar="URI", help="Put rows into this database, not into files.")
+@click.option(
+    "--to-postgres",
+    metavar="@FILE|URI",
+    help="Put rows into this database, not into files; @FILE holds the URI.",
+)
 @click.option("--schema", help="Put all tables into this schema (with --to-postgres).")
 @click.option("--include", multiple=True, metavar="PATH", help="Only this file or directory.")
 def restore(
@@ -46,7 +52,8 @@ def restore(
     are. Owners are kept where this runs as root.
 
     A database source is put back with --to-postgres, in one transaction that leaves all other rows
-    alone; with a TARGET its rows come as files, in PostgreSQL's COPY format.
+    alone; with a TARGET its rows come as files, in PostgreSQL's COPY format. Write the database's
+    URI into a file if it holds a password: others on this machine see a command's arguments.
     """
     if (target is None) == (to_postgres is None):
         raise click.UsageError("where to? Give TARGET, a directory, or --to-postgres")
@@ -58,16 +65,23 @@ def restore(
     found = find(vault.stores, point)
     click.echo(f"{source} as it was at {text.moment(found.time)} (point {short_name(found)})")
     if target is not None:
-        _bring(vault, found, source, target, [os.fsencode(path.strip("/")) for path in include])
+        wanted = {os.fsencode(path.strip("/")): path for path in include}
+        _refuse_unknown(vault, found, source, wanted)
+        _bring(vault, found, source, target, list(wanted))
         return
     assert to_postgres is not None
+    uri = connection_string(to_postgres)
+    if OpenedSource(vault, found, source).facts.get("kind") != "postgres":
+        raise click.ClickException(
+            f"{source} holds files, not rows: give TARGET, a directory, instead of --to-postgres"
+        )
     # Here and not above: the driver takes longer to import than all of ours, and many need none.
     from weddingbackup.sources.postgres import apply  # noqa: PLC0415  see above
 
     # Rows rest here in the clear: not a moment longer than it takes.
     with TemporaryDirectory(prefix="rows-") as directory:
         _bring(vault, found, source, Path(directory), ())
-        applied = apply(Path(directory), to_postgres, schema=schema)
+        applied = apply(Path(directory), uri, schema=schema)
     for name, changes in applied.tables.items():
         click.echo(
             f"  {name}: {changes.inserted} inserted, {changes.updated} updated,"
@@ -75,6 +89,17 @@ def restore(
         )
     for warning in applied.warnings:
         click.echo(f"warning: {warning}", err=True)
+
+
+def _refuse_unknown(vault: Vault, point: Point, source: str, wanted: Mapping[bytes, str]) -> None:
+    """Look whether all paths are there, before anything is written."""
+    missing = dict(wanted)
+    for path, _ in read.listing(vault, point, source) if wanted else ():
+        missing.pop(path, None)
+        if not missing:
+            return
+    if missing:
+        raise click.ClickException(f"this point has no {', '.join(missing.values())} in {source}")
 
 
 def _bring(
