@@ -44,7 +44,8 @@ async def reconcile(context: Context, body: Object) -> bool:
     except VaultError as error:
         problem = Problem("VaultDamaged", f"The Secret with the vault's keys is damaged: {error}")
         return not await context.publish(POLICIES, body, rules.blocked(policy, problem, now=now))
-    jobs = await backups.of_policy(context, policy.metadata.namespace, policy.metadata.name)
+    every = await backups.of_policy(context, policy.metadata.namespace, policy.metadata.name)
+    jobs = rules.of_vault(every, vault.kit.vault_id)
     facts = rules.Facts(
         problems=await _broken_references(context, policy),
         locations=await access.registered(context),
@@ -56,7 +57,7 @@ async def reconcile(context: Context, body: Object) -> bool:
         # First the word, then the deed: a backup that is ordered goes by the placement that status tells.
         await context.publish(POLICIES, body, status)
         return True
-    for job in rules.expendable(jobs):
+    for job in rules.expendable(every):
         await context.cluster.delete(
             BACKUPS, job.metadata.name, job.metadata.namespace, uid=job.metadata.uid
         )

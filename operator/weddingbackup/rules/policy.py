@@ -41,7 +41,7 @@ class Facts:
     Attributes:
         problems: references of the spec that lead nowhere.
         locations: all that are registered, by name.
-        backups: all BackupJobs of the policy.
+        backups: the policy's BackupJobs, of this vault.
         vault: the id of its vault, and when that was founded.
     """
 
@@ -49,6 +49,11 @@ class Facts:
     locations: Mapping[str, BackupLocation]
     backups: Sequence[BackupJob]
     vault: tuple[str, datetime]
+
+
+def of_vault(jobs: Sequence[BackupJob], vault: str) -> list[BackupJob]:
+    """Without those into a vault that was erased since, under the same policy's name: they count for nothing."""
+    return [job for job in jobs if job.status.vault is None or job.status.vault.id == vault]
 
 
 def placement(policy: WeddingBackupPolicy, locations: Mapping[str, BackupLocation]) -> Placement:
@@ -183,10 +188,8 @@ def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Statu
         problems.append(Problem("BadSchedule", str(error)))
         upcoming, period = None, _DEFAULT_EVERY
     phase, state, problem = _condition(policy, problems, where, facts.locations)
-    # Backups into a vault that was erased since, under the same policy name, count for nothing.
-    mine = [job for job in facts.backups if _vault_of(job) in {None, facts.vault[0]}]
-    status = _roll_up(policy, mine)
-    newest = _newest(status, mine)
+    status = _roll_up(policy, facts.backups)
+    newest = _newest(status, facts.backups)
     held, unreachable = _copies(status, newest, facts.locations)
     asked = policy.spec.redundancy.copies
     verdicts = [
@@ -324,10 +327,6 @@ def _copies(
         protection.Copy(location.spec.provider, location.spec.region) for location in readable
     ]
     return copies, [name for name in committed if name not in names]
-
-
-def _vault_of(job: BackupJob) -> str | None:
-    return job.status.vault.id if job.status.vault else None
 
 
 def _placed(location: BackupLocation) -> PlacedLocation:

@@ -87,6 +87,15 @@ async def test_a_backup_is_ordered_only_after_the_placement_that_it_goes_by_is_t
     assert told["status"]["lastManualTrigger"] == "now"
 
 
+async def test_backups_of_a_vault_that_was_erased_put_off_no_first_backup(home: Home) -> None:
+    await home.add_backup("of-the-former")
+    erased = {"phase": "Completed", "vault": {"id": "00" * 16, "prefix": "x"}}
+    await home.set_status(BACKUPS, "of-the-former", erased)
+    await home.working_policy()
+    made = {body["metadata"]["name"] for body in await home.cluster.list(BACKUPS, home.namespace)}
+    assert len(made) == 2
+
+
 async def test_slots_go_on_with_time_and_wait_for_the_backup_before(home: Home) -> None:
     await home.working_policy(schedule={"every": "1h"})
     start = home.context.now()

@@ -131,8 +131,9 @@ class TestStatus:
         assert ": g." in found.message
 
     def test_points_of_a_vault_that_was_erased_are_no_points(self) -> None:
-        status = assess(completed("old", -1, "a", "b", "c", vault="erased"))
-        assert status.newest_point is None
+        jobs = [completed("old", -1, "a", "b", "c", vault="erased"), completed("new", -9, "a", "b")]
+        mine = rules.of_vault([*jobs, backup("waiting")], "v")
+        assert [job.metadata.name for job in mine] == ["new", "waiting"]
 
     def test_a_point_outlives_its_backup_job_and_its_copies_are_then_unknown(self) -> None:
         first = assess(completed("new", -1, "a", "b", "c"))
