@@ -2,7 +2,7 @@
 
 from weddingbackup.sources.volume import VolumeSource, VolumeTarget
 from weddingbackup.sources.volume.names import join
-from weddingbackup.vault.entries import Entry, EntryType, Reader
+from weddingbackup.vault.entries import SMALL, Entry, EntryType, Reader
 
 
 def read_all(reader: Reader) -> tuple[Entry, bytes]:
@@ -73,12 +73,12 @@ def _copy_files(
     *,
     small: bool,
 ) -> None:
-    if not small:
-        for listed in files:
+    fit = [entry for entry in files if small and entry.stored_size < SMALL]
+    for listed in files:
+        if listed not in fit:
             path = join(directory, listed.name)
             write_stored(target, path, *read_all(source.open(path, listed)))
-        return
-    for answer in source.read_small(directory, files):
+    for answer in source.read_small(directory, fit):
         assert isinstance(answer, tuple), answer
         entry, data = answer
         path = join(directory, entry.name)
