@@ -18,6 +18,21 @@ SMALL = 512 * 1024
 _BLOCK = 64 * 1024
 
 
+def shown(path: bytes) -> str:
+    """Give a path as it may stand in a message; the top is ".".
+
+    What is not printable is escaped, whatever its bytes: a file's name must not steer the terminal
+    or the log that shows it.
+    """
+    text = path.decode("utf-8", "backslashreplace")
+    if not text.isprintable():
+        text = "".join(
+            char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+            for char in text
+        )
+    return text or "."
+
+
 class EntryType(IntEnum):
     """What kind of thing an entry is. The numbers are part of the format."""
 

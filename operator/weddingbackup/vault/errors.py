@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from weddingbackup.vault.entries import shown
+
 if TYPE_CHECKING:
     from weddingbackup.vault.results import RestoreResult
 
@@ -44,7 +46,5 @@ class RestoreIncompleteError(VaultError):
         """Take the whole result."""
         path, problem = result.failed[0]
         more = f", and {len(result.failed) - 1} more" if len(result.failed) > 1 else ""
-        super().__init__(
-            f"could not bring back {path.decode(errors='backslashreplace')}: {problem}{more}"
-        )
+        super().__init__(f"could not bring back {shown(path)}: {problem}{more}")
         self.result = result

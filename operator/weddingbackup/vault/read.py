@@ -12,7 +12,7 @@ from queue import Queue
 from typing import TYPE_CHECKING
 
 from weddingbackup.stores.errors import StoreError
-from weddingbackup.vault.entries import Entry, EntryType
+from weddingbackup.vault.entries import Entry, EntryType, shown
 from weddingbackup.vault.errors import (
     RefusedError,
     RestoreIncompleteError,
@@ -88,7 +88,7 @@ def read_file(vault: Vault, point: Point | PointRef, source: str, path: bytes) -
     opened = OpenedSource(vault, point, source)
     item = next((item for found, item in opened.walk() if found == path), None)
     if item is None or item.entry.type != EntryType.FILE:
-        raise RefusedError(f"this point has no file {path.decode(errors='backslashreplace')}")
+        raise RefusedError(f"this point has no file {shown(path)}")
     finder = opened.data()
     job = FileJob(path, item.entry, item.extents)
     end = 0

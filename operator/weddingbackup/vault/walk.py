@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from weddingbackup.stores.errors import StoreError
-from weddingbackup.vault.entries import SMALL, Entry, EntryType, SourceChangedError
+from weddingbackup.vault.entries import SMALL, Entry, EntryType, SourceChangedError, shown
 from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.gather import BATCH_BYTES, BATCH_FILES, Gatherer
 from weddingbackup.vault.seal import Kind
@@ -260,7 +260,7 @@ class Walk:
     def _warn(self, path: bytes, problem: str) -> None:
         warnings = self.result.warnings
         if len(warnings) < _MOST_WARNINGS:
-            warnings.append(f"{path.decode(errors='backslashreplace') or '.'}: {problem}")
+            warnings.append(f"{shown(path)}: {problem}")
         elif len(warnings) == _MOST_WARNINGS:
             warnings.append("and more of the kind")
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 
-from tests.unit.vault.fakes import LARGE_PACKS, MemorySource, World, bring_back, rng
+from tests.unit.vault.fakes import LARGE_PACKS, MemorySource, MemoryTarget, World, bring_back, rng
 from weddingbackup.sources.volume import VolumeSource
+from weddingbackup.vault.catalog import points
 from weddingbackup.vault.entries import SMALL, SourceChangedError
+from weddingbackup.vault.errors import RefusedError, RestoreIncompleteError
+from weddingbackup.vault.progress import Progress
+from weddingbackup.vault.read import read_file, restore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,3 +92,27 @@ def test_no_more_of_a_file_than_a_small_one_has_is_read_at_once() -> None:
     below, exact = source.read_small(b"", source.children(b""))
     assert isinstance(below, tuple)
     assert isinstance(exact, SourceChangedError)
+
+
+def test_a_files_name_does_not_steer_the_terminal() -> None:
+    world = World.of("a", "b")
+    name = b"\x1b]0;mine\x07\x1b[2J\n\xe2\x80\xae\xff caf\xc3\xa9"
+    source = MemorySource({name: b"data", b"good": b"fine"})
+    escaped = r"\x1b]0;mine\x07\x1b[2J\n\u202e\xff café"
+    world.backup(source)
+    source.write(name, b"other")
+    source.failing[name] = PermissionError(13, "Permission denied")
+    (result,) = world.backup(source).sources
+    assert result.warnings == [
+        f"{escaped}: it could not be read and was left out: Permission denied"
+    ]
+    vault = world.vault()
+    whole = points(vault.stores)[1]
+    with pytest.raises(RefusedError) as refused:
+        list(read_file(vault, whole, "photos", name + b"2"))
+    assert str(refused.value) == f"this point has no file {escaped}2"
+    target = MemoryTarget()
+    target.failing[name] = PermissionError(13, "Permission denied")
+    with pytest.raises(RestoreIncompleteError) as incomplete:
+        restore(vault, whole, "photos", target, progress=Progress())
+    assert f"could not bring back {escaped}: " in str(incomplete.value)

@@ -35,7 +35,7 @@ from weddingbackup.sources.postgres.selection import (
     name_of,
     relation,
 )
-from weddingbackup.vault.entries import Entry, EntryType, Reader, Source
+from weddingbackup.vault.entries import Entry, EntryType, Reader, Source, shown
 
 Buffer = bytes | bytearray | memoryview
 
@@ -100,7 +100,7 @@ class PostgresSource(Source):
         for table, chosen in zip(self._meta.tables, self._chosen, strict=True):
             if table.file.encode() == entry.name:
                 return _TableReader(self._uri, self._exported, self._copy(chosen), entry, table)
-        raise SourceError(f"there is no file {path.decode(errors='replace')} in this source")
+        raise SourceError(f"there is no file {shown(path)} in this source")
 
     def estimate(self) -> int | None:
         """Give the bytes that the rows take in the database."""

@@ -12,8 +12,9 @@ import secrets
 
 from weddingbackup.sources.errors import TargetError
 from weddingbackup.sources.volume.directories import Directory
-from weddingbackup.sources.volume.names import LONGEST_NAME, is_temporary, shown, temporary
+from weddingbackup.sources.volume.names import LONGEST_NAME, is_temporary, temporary
 from weddingbackup.sources.volume.tally import Tally
+from weddingbackup.vault.entries import shown
 
 _ASIDE = "Something of another kind was in the way and was moved aside to <name>.before-recovery"
 

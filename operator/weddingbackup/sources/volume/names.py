@@ -1,4 +1,4 @@
-"""Names of files: which are safe to create, which are our own leftovers, how a person sees them."""
+"""Names of files: which are safe to create, which are our own leftovers."""
 
 import re
 
@@ -32,14 +32,3 @@ def temporary(run: str, number: int) -> bytes:
 def is_temporary(name: bytes) -> bool:
     """Recognise what `temporary` named, in this run or in an earlier one that was killed."""
     return name.startswith(b".weddingbackup-") and _TEMPORARY.fullmatch(name) is not None
-
-
-def shown(path: bytes) -> str:
-    """Give a path as it may stand in a message: no control characters, whatever its bytes."""
-    text = path.decode("utf-8", "backslashreplace")
-    if not text.isprintable():
-        text = "".join(
-            char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-            for char in text
-        )
-    return text or "."

@@ -21,10 +21,10 @@ from weddingbackup.sources.errors import SourceError
 from weddingbackup.sources.volume import attributes
 from weddingbackup.sources.volume.directories import Directory, DirectoryTree
 from weddingbackup.sources.volume.globs import Selection
-from weddingbackup.sources.volume.names import is_temporary, join, shown, split
+from weddingbackup.sources.volume.names import is_temporary, join, split
 from weddingbackup.sources.volume.reader import RECENT_NS, FileReader
 from weddingbackup.sources.volume.tally import Tally
-from weddingbackup.vault.entries import Entry, EntryType, Source, SourceChangedError
+from weddingbackup.vault.entries import Entry, EntryType, Source, SourceChangedError, shown
 
 # NONBLOCK: a fifo that took the file's place must not hang the backup.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -2,7 +2,7 @@
 
 from threading import Lock
 
-from weddingbackup.sources.volume.names import shown
+from weddingbackup.vault.entries import shown
 
 _EXAMPLES = 3
 

@@ -20,11 +20,11 @@ from weddingbackup.sources.volume import attributes
 from weddingbackup.sources.volume.directories import Directory, DirectoryTree
 from weddingbackup.sources.volume.keeping import Keeper, chmod_by_path_handle
 from weddingbackup.sources.volume.landing import Landing, refusal
-from weddingbackup.sources.volume.names import is_safe, shown, split
+from weddingbackup.sources.volume.names import is_safe, split
 from weddingbackup.sources.volume.syncfs import syncfs
 from weddingbackup.sources.volume.tally import Tally
 from weddingbackup.sources.volume.writer import CREATE, VolumeFileWriter, newcomer, write_all
-from weddingbackup.vault.entries import Entry, EntryType
+from weddingbackup.vault.entries import Entry, EntryType, shown
 
 _COPIED = "A hard link could not be made, a copy stands in its place"
 _NO_DEVICE = "Device not restored (it takes the worker's privilege Root)"

@@ -10,8 +10,8 @@ from weddingbackup.sources.volume.attributes import xattrs_of
 from weddingbackup.sources.volume.directories import Directory
 from weddingbackup.sources.volume.keeping import Keeper
 from weddingbackup.sources.volume.landing import Landing, refusal
-from weddingbackup.sources.volume.names import shown, split
-from weddingbackup.vault.entries import Entry
+from weddingbackup.sources.volume.names import split
+from weddingbackup.vault.entries import Entry, shown
 
 # From here on a file's space is claimed before its first byte: a full volume is noticed early.
 _CLAIM_FROM = 1024 * 1024

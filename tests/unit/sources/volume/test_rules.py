@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from weddingbackup.sources.volume import segments
 from weddingbackup.sources.volume.globs import Selection
-from weddingbackup.sources.volume.names import is_temporary, shown, temporary
+from weddingbackup.sources.volume.names import is_temporary, temporary
 from weddingbackup.sources.volume.tally import Tally
+from weddingbackup.vault.entries import shown
 
 
 @pytest.mark.parametrize(
