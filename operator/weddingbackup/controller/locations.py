@@ -62,7 +62,7 @@ async def _find_out(context: Context, location: BackupLocation, watch: Watch) ->
     failures = watch.failures + 1
     try:
         reach, credentials = await access.for_operator(context, location)
-        answer = await context.bulkheads.run(
+        answer, readable = await context.bulkheads.run(
             f"probe/{location.metadata.name}",
             lambda: _probe(reach, credentials, location.spec.access_mode),
             seconds=seconds,
@@ -74,14 +74,17 @@ async def _find_out(context: Context, location: BackupLocation, watch: Watch) ->
         return Finding(Fault.UNREACHABLE, message=message, failures=failures)
     except Exception as error:  # noqa: BLE001  whatever an SDK throws is a finding about this location
         return Finding(Fault.OTHER, message=f"The probe failed: {error}", failures=failures)
-    return _finding(answer, failures)
+    return _finding(answer, readable=readable, failures=failures)
 
 
-def _probe(reach: LocationAccess, credentials: Mapping[str, str], mode: AccessMode) -> Probe:
+def _probe(
+    reach: LocationAccess, credentials: Mapping[str, str], mode: AccessMode
+) -> tuple[Probe, bool]:
+    """What a probe finds, and whether the location can be listed: one may be denied without the other."""
     try:
         keeper = open_keeper(reach, credentials)
     except StoreError as error:
-        return Probe(
+        failed = Probe(
             reachable=False,
             writable=False,
             latency_seconds=None,
@@ -89,9 +92,13 @@ def _probe(reach: LocationAccess, credentials: Mapping[str, str], mode: AccessMo
             message=str(error),
             error=error,
         )
+        return failed, False
     wire = open_wire(reach, keeper.address, connections=1)
     try:
-        return probe(keeper, wire, write=mode is AccessMode.READ_WRITE)
+        answer = probe(keeper, wire, write=mode is AccessMode.READ_WRITE)
+        if answer.error is None or isinstance(answer.error, TransientError):
+            return answer, answer.error is None
+        return answer, probe(keeper, wire, write=False).error is None
     finally:
         wire.close()
         keeper.close()
@@ -105,7 +112,7 @@ _FAULTS: Mapping[type[StoreError], Fault] = {
 }
 
 
-def _finding(answer: Probe, failures: int) -> Finding:
+def _finding(answer: Probe, *, readable: bool, failures: int) -> Finding:
     fault = Fault.NONE
     if answer.error is not None:
         fault = next(
@@ -117,6 +124,7 @@ def _finding(answer: Probe, failures: int) -> Finding:
     return Finding(
         fault=fault,
         reachable=answer.reachable,
+        readable=readable,
         writable=answer.writable,
         latency_milliseconds=(
             None if answer.latency_seconds is None else round(answer.latency_seconds * 1000)

@@ -15,7 +15,8 @@ from weddingbackup.resources.backup_location import (
     Phase,
     Status,
 )
-from weddingbackup.rules.conditions import State, Verdict, merge, summary
+from weddingbackup.resources.base import ConditionStatus
+from weddingbackup.rules.conditions import State, Verdict, find, merge, summary
 from weddingbackup.rules.placement import Candidate, Health
 
 REFRESH = timedelta(minutes=5)
@@ -45,12 +46,14 @@ class Finding:
 
     Attributes:
         fault: NONE where the location can be used as its access mode says.
+        readable: what lies there can be listed, whatever else is wrong.
         message: what is wrong, and what to do.
         failures: how many probes in a row failed, this one included.
     """
 
     fault: Fault
     reachable: bool = False
+    readable: bool = False
     writable: bool = False
     latency_milliseconds: int | None = None
     capabilities: Capabilities | None = None
@@ -72,6 +75,7 @@ def judge(location: BackupLocation, finding: Finding, *, now: datetime) -> Statu
     verdicts = [
         *summary(_state(phase, finding.fault), finding.fault.value, message),
         Verdict("Reachable", finding.reachable, finding.fault.value, finding.message),
+        Verdict("Readable", finding.readable, finding.fault.value, finding.message),
         Verdict(
             "Writable",
             finding.writable if finding.reachable else None,
@@ -104,8 +108,11 @@ def judge(location: BackupLocation, finding: Finding, *, now: datetime) -> Statu
 
 
 def is_readable(location: BackupLocation) -> bool:
-    """Whether a recovery reads from a location: it answered the last probe."""
-    return location.status.phase in {Phase.HEALTHY, Phase.READ_ONLY, Phase.REFUSED}
+    """Whether a recovery reads from a location: also from one that only takes nothing new any more."""
+    if location.status.phase is Phase.UNAVAILABLE:
+        readable = find(location.status.conditions, "Readable")
+        return readable is not None and readable.status is ConditionStatus.TRUE
+    return location.status.phase is not Phase.PENDING
 
 
 def is_unprobed(location: BackupLocation) -> bool:

@@ -35,18 +35,18 @@ def probe(error: Exception | None = None, *, create_only: bool = True) -> Probe:
     ],
 )
 def test_an_error_of_the_probe_is_told_by_its_type(kind: type[StoreError], fault: Fault) -> None:
-    found = _finding(probe(kind("it says", location="a")), failures=2)
+    found = _finding(probe(kind("it says", location="a")), readable=False, failures=2)
     assert (found.fault, found.message, found.failures) == (fault, "it says", 2)
     assert found.capabilities is None
 
 
 def test_a_location_that_lets_objects_be_overwritten_is_refused() -> None:
-    found = _finding(probe(create_only=False), failures=1)
+    found = _finding(probe(create_only=False), readable=True, failures=1)
     assert found.fault is Fault.OVERWRITES
     assert found.capabilities is not None
     assert not found.capabilities.create_only
 
 
 def test_a_good_probe_starts_the_count_anew() -> None:
-    found = _finding(probe(), failures=3)
+    found = _finding(probe(), readable=True, failures=3)
     assert (found.fault, found.failures, found.latency_milliseconds) == (Fault.NONE, 0, 12)

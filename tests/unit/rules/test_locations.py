@@ -12,6 +12,7 @@ from weddingbackup.rules.placement import Health
 WELL = Finding(
     Fault.NONE,
     reachable=True,
+    readable=True,
     writable=True,
     latency_milliseconds=12,
     capabilities=Capabilities(create_only=True),
@@ -83,11 +84,23 @@ def test_what_a_service_can_do_is_remembered_over_an_outage() -> None:
 
 def test_read_only_by_choice_is_no_fault() -> None:
     there = location("a", "Pending", accessMode="ReadOnly")
-    status = judge(there, Finding(Fault.NONE, reachable=True), now=NOON)
+    status = judge(there, Finding(Fault.NONE, reachable=True, readable=True), now=NOON)
     assert status.phase is Phase.READ_ONLY
     assert is_true(status, "Ready")
     assert candidate(after(there, status)).health is Health.UNFIT
     assert is_readable(after(there, status))
+
+
+def test_where_only_writing_is_denied_recoveries_read_on() -> None:
+    denied = Finding(Fault.DENIED, reachable=True, readable=True, message="it says", failures=1)
+    there = location("a", "Pending")
+    status = judge(there, denied, now=NOON)
+    assert status.phase is Phase.UNAVAILABLE
+    assert is_true(status, "Readable")
+    assert candidate(after(there, status)).health is Health.DOWN
+    assert is_readable(after(there, status))
+    blind = judge(there, failing(Fault.DENIED, reachable=True), now=NOON)
+    assert not is_readable(after(there, blind))
 
 
 @pytest.mark.parametrize(
