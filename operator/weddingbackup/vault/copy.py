@@ -15,7 +15,7 @@ from weddingbackup.vault.commit import Needed, closure, verified
 from weddingbackup.vault.errors import RefusedError, VaultDamageError
 from weddingbackup.vault.format import check_format
 from weddingbackup.vault.names import FORMAT, KEYS, base_name, digest_of
-from weddingbackup.vault.objects import digest, get_object, put_object
+from weddingbackup.vault.objects import digest, get_object, put_object, reachable
 from weddingbackup.vault.parallel import ask_all
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class _Copier:
         self._damaged = damaged
         self._progress = progress
         self._sizes: dict[str, set[int]] = {}
-        for info in target.list(""):
+        for info in reachable(target.list("")):
             if info.name not in damaged:
                 self._sizes.setdefault(base_name(info.name), set()).add(info.size)
         self.silent: dict[str, TransientError] = {}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.names import INDEXES, PACKS, digest_of
+from weddingbackup.vault.objects import reachable
 from weddingbackup.vault.parallel import MAJORITY, Patience, ask_all
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 class Holdings:
     """Which packs and indexes each location lists, by digest and size.
 
-    An object counts as held where it, or a replacement of it, is listed with the right size. Kept
-    small: one bit a location for each object.
+    An object counts as held where it, or a replacement of it that readers come to, is listed with
+    the right size. Kept small: one bit a location for each object.
     """
 
     def __init__(self, stores: Sequence[Store], patience: Patience = MAJORITY) -> None:
@@ -51,4 +52,5 @@ class Holdings:
 
 
 def _digests(store: Store, prefix: str) -> list[tuple[bytes, int]]:
-    return [(d, info.size) for info in store.list(prefix) if (d := digest_of(info.name))]
+    listed = reachable(store.list(prefix))
+    return [(d, info.size) for info in listed if (d := digest_of(info.name))]

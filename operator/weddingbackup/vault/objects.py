@@ -5,14 +5,20 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, TypeVar
 
-from weddingbackup.stores.errors import ExistsError, MissingError, StoreError, TransientError
+from weddingbackup.stores.errors import (
+    CorruptError,
+    ExistsError,
+    MissingError,
+    StoreError,
+    TransientError,
+)
 from weddingbackup.vault.errors import VaultDamageError
-from weddingbackup.vault.names import LAST_REPLACEMENT, replacement
+from weddingbackup.vault.names import LAST_REPLACEMENT, base_name, replacement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from weddingbackup.stores.api import Store
+    from weddingbackup.stores.api import ObjectInfo, Store
 
 T = TypeVar("T")
 
@@ -63,6 +69,7 @@ def get_object(
         (silent[store.location] for store in stores if store.location in silent), None
     )
     for number in range(LAST_REPLACEMENT + 1):
+        found = False
         for store in stores:
             if store.location in silent:
                 continue
@@ -70,18 +77,37 @@ def get_object(
                 return read(name, store.get(replacement(name, number)))
             except VaultDamageError as error:
                 damaged(store.location, replacement(name, number))
-                failure = error
+                found, failure = True, error
             except StoreError as error:
                 if isinstance(error, TransientError):
                     silent[store.location] = error
                 if not number and isinstance(error, MissingError):
                     missing(store.location, name)
+                found = found or isinstance(error, CorruptError)
                 failure = _telling(failure, error)
-        if number and not isinstance(failure, VaultDamageError):
-            break  # nobody holds damaged bytes, so nobody holds a further replacement
+        if number and not found:
+            break  # see `reachable`
     if failure is None:
         raise VaultDamageError(name, "no location was given that could hold it")
     raise failure
+
+
+def reachable(listed: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
+    """Give those of one location's listed objects that readers come to.
+
+    They ask for an object, then for its replacements, and stop behind `.r1` at the first that
+    nobody has: a replacement counts only while all before it are there, good or not.
+    """
+    replacements: dict[str, ObjectInfo] = {}
+    for info in listed:
+        if base_name(info.name) == info.name:
+            yield info
+        else:
+            replacements[info.name] = info
+    for name, info in replacements.items():
+        before = range(1, int(name[-1]))
+        if all(replacement(base_name(name), number) in replacements for number in before):
+            yield info
 
 
 def _telling(

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import itertools
 import threading
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,15 +21,22 @@ from tests.unit.vault.fakes import (
     some_files,
 )
 from weddingbackup.resources.common import DataClass
-from weddingbackup.stores.errors import DeniedError, TransientError
+from weddingbackup.stores.errors import DeniedError, StoreError, TransientError
 from weddingbackup.vault.catalog import points
-from weddingbackup.vault.commit import Commit, Needed, closure
+from weddingbackup.vault.commit import Commit, Needed, closure, verified
 from weddingbackup.vault.copy import copy_points
-from weddingbackup.vault.errors import QuorumError, RefusedError
+from weddingbackup.vault.errors import (
+    QuorumError,
+    RefusedError,
+    RestoreIncompleteError,
+    VaultDamageError,
+)
 from weddingbackup.vault.fanout import Fanout
+from weddingbackup.vault.fetch import Fetcher
 from weddingbackup.vault.holdings import Holdings
 from weddingbackup.vault.kit import Kit
 from weddingbackup.vault.limits import Limits
+from weddingbackup.vault.objects import get_object
 from weddingbackup.vault.progress import Progress
 from weddingbackup.vault.seal import Kind
 from weddingbackup.vault.sealing import Sealers
@@ -376,6 +385,51 @@ def test_a_location_that_holds_other_bytes_under_a_name_gets_a_replacement() -> 
     result = world.backup(source)
     copy_points([world.stores[0]], world.stores[1], [result.manifest], damaged=[key])
     assert world.stores[1].objects[key + ".r1"] == good
+
+
+def test_a_replacement_behind_a_gap_counts_for_nobody() -> None:
+    """Readers do not come to it, so a backup must not take it for held, nor a copy."""
+    world = World.of("a", "b")
+    source = MemorySource(some_files())
+    result = world.backup(source)
+    name = next(name for name in world.stores[0].objects if name.startswith("packs/"))
+    for store in world.stores:
+        store.objects[name + ".r2"] = store.objects.pop(name)
+    with pytest.raises(RestoreIncompleteError):
+        bring_back(world)
+    world.backup(source)
+    assert bring_back(world).files == source.data
+    # With the gap filled, by a bad copy even, they do.
+    world.stores[0].objects[name + ".r1"] = b"bad"
+    copy_points(world.stores, world.stores[1], [result.manifest])
+    assert world.stores[1].objects[name] == world.stores[0].objects[name + ".r2"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "reached"), [("", ""), ("2", ""), ("1", "1"), ("132", "123"), ("13", "1")]
+)
+@pytest.mark.parametrize("itself", [False, True])
+def test_readers_and_writers_come_to_the_same_copies(
+    numbers: str, reached: str, itself: bool
+) -> None:
+    store = MemoryStore("a")
+    good = hashlib.sha256(b"good")
+    name = f"packs/{good.hexdigest()}"
+    names = [name] * itself + [f"{name}.r{number}" for number in numbers]
+    for where in names:
+        store.objects = dict.fromkeys(names, b"bad") | {where: b"good"}
+        counts = where == name or where[-1] in reached
+        assert Holdings([store]).at("a", good.digest(), 4) is counts
+        with nullcontext() if counts else pytest.raises((StoreError, VaultDamageError)):
+            assert get_object([store], name, verified) == b"good"
+        with nullcontext() if counts else pytest.raises((StoreError, VaultDamageError)):
+            assert Fetcher([store]).read(name, 0, 3, partial(_exactly, b"goo")) == b"goo"
+
+
+def _exactly(wanted: bytes, data: bytes) -> bytes:
+    if data != wanted:
+        raise VaultDamageError("a pack", "it has other bytes")
+    return data
 
 
 def test_a_target_with_a_cut_pack_gets_a_replacement() -> None:
