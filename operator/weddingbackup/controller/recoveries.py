@@ -9,7 +9,7 @@ import structlog
 from weddingbackup.controller import access, workers
 from weddingbackup.controller.backups import of_policy
 from weddingbackup.controller.context import Context
-from weddingbackup.controller.workers import NameTakenError, Seen
+from weddingbackup.controller.workers import NameTakenError, UnmadeError
 from weddingbackup.kube import jobs, registry
 from weddingbackup.kube.client import BACKUPS, POLICIES, REQUESTS, Object
 from weddingbackup.kube.jobs import Mount, Work
@@ -18,7 +18,13 @@ from weddingbackup.resources import names, tasks
 from weddingbackup.resources.backup_job import BackupJob
 from weddingbackup.resources.backup_job import Phase as BackupPhase
 from weddingbackup.resources.backup_location import BackupLocation
-from weddingbackup.resources.recovery_request import Phase, RecoveryRequest, SourcePhase, Status
+from weddingbackup.resources.recovery_request import (
+    Phase,
+    RecoveryRequest,
+    SourcePhase,
+    SourceStatus,
+    Status,
+)
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
 from weddingbackup.rules import recovery as rules
 from weddingbackup.rules.backup import not_served
@@ -62,6 +68,7 @@ async def reconcile(context: Context, body: Object) -> bool:
         else:
             status = await _plan(context, request)
     except _RefusedError as refusal:
+        await _remove_jobs(context, request)
         status = rules.failed(request, refusal.problem, now=context.now())
     # The point is pinned by this write, before any Job is made: killed after it, the next reconcile finds
     # phase Recovering without Jobs, and makes them for the very same point.
@@ -226,7 +233,10 @@ def _fact(point: Point) -> RecoveryPoint:
 
 async def _go_on(context: Context, request: RecoveryRequest) -> Status:
     """Look at the Jobs; make those that were never made."""
-    open_rows = [row for row in request.status.sources if row.phase not in _ROW_ENDED]
+    if request.spec.cancel:
+        await _remove_jobs(context, request)
+        return rules.cancelled(request, now=context.now())
+    open_rows = _open_rows(request)
     try:
         found = await asyncio.gather(
             *(
@@ -235,14 +245,12 @@ async def _go_on(context: Context, request: RecoveryRequest) -> Status:
             )
         )
         seen = dict(zip((row.name for row in open_rows), found, strict=True))
-        if request.spec.cancel:
-            return await _cancel(context, request, seen)
         uids = {name: job.body["metadata"]["uid"] for name, job in seen.items() if job}
         missing = [row.name for row in open_rows if row.job_uid is None and row.name not in uids]
         if missing:
             uids |= await _make_jobs(context, request, missing)
-    except NameTakenError as error:
-        raise _RefusedError(Problem("NameTaken", str(error))) from error
+    except UnmadeError as error:
+        raise _RefusedError(error.problem) from error
     status = rules.assess(
         request,
         {name: job.workload if job else None for name, job in seen.items()},
@@ -256,12 +264,19 @@ async def _go_on(context: Context, request: RecoveryRequest) -> Status:
 _ROW_ENDED = frozenset({SourcePhase.COMPLETED, SourcePhase.FAILED})
 
 
-async def _cancel(
-    context: Context, request: RecoveryRequest, seen: dict[str, Seen | None]
-) -> Status:
-    there = [job for job in seen.values() if job is not None]
-    await asyncio.gather(*(workers.remove(context, job) for job in there))
-    return rules.cancelled(request, now=context.now())
+def _open_rows(request: RecoveryRequest) -> list[SourceStatus]:
+    return [row for row in request.status.sources if row.phase not in _ROW_ENDED]
+
+
+async def _remove_jobs(context: Context, request: RecoveryRequest) -> None:
+    """Delete the Jobs of what has not ended: no worker goes on writing for a request that has."""
+    for row in _open_rows(request):
+        try:
+            job = await workers.look(context, _job_name(request, row.name), request.metadata.uid)
+        except NameTakenError:
+            continue  # not ours
+        if job is not None:
+            await workers.remove(context, job)
 
 
 async def _make_jobs(
@@ -283,9 +298,15 @@ async def _make_jobs(
         if restore.name in missing
     }
     made = await asyncio.gather(
-        *(workers.create(context, body, request.metadata.uid) for body in bodies.values())
+        *(workers.create(context, body, request.metadata.uid) for body in bodies.values()),
+        return_exceptions=True,  # where one is refused, all others are there to be removed
     )
-    return {name: job["metadata"]["uid"] for name, job in zip(bodies, made, strict=True)}
+    uids = {}
+    for name, job in zip(bodies, made, strict=True):
+        if isinstance(job, BaseException):
+            raise job
+        uids[name] = job["metadata"]["uid"]
+    return uids
 
 
 def _build(  # noqa: PLR0917  one Job is made of all of this

@@ -143,8 +143,9 @@ def under_way(request: RecoveryRequest, phase: Phase, problem: Problem, *, now: 
 
 
 def failed(request: RecoveryRequest, problem: Problem, *, now: datetime) -> Status:
-    """The status of a request that cannot be fulfilled."""
-    return _closed(request, Phase.FAILED, problem, now)
+    """The status of a request that cannot be fulfilled, or no further."""
+    back = any(row.phase is SourcePhase.COMPLETED for row in request.status.sources)
+    return _given_up(request, Phase.PARTIALLY_FAILED if back else Phase.FAILED, problem, now)
 
 
 def cancelled(request: RecoveryRequest, *, now: datetime) -> Status:
@@ -152,7 +153,16 @@ def cancelled(request: RecoveryRequest, *, now: datetime) -> Status:
     problem = Problem(
         "Cancelled", "It was cancelled by spec.cancel; what was restored by then stays."
     )
-    return _closed(request, Phase.CANCELLED, problem, now)
+    return _given_up(request, Phase.CANCELLED, problem, now)
+
+
+def _given_up(request: RecoveryRequest, phase: Phase, problem: Problem, now: datetime) -> Status:
+    rows = [
+        row if row.phase in _SOURCE_ENDED else _not_recovered(row, problem)
+        for row in request.status.sources
+    ]
+    status = request.status.model_copy(update={"sources": rows})
+    return _closed(request.model_copy(update={"status": status}), phase, problem, now)
 
 
 def made(status: Status, uids: Mapping[str, str]) -> Status:

@@ -1,6 +1,8 @@
 """The operator is killed between any two lines: what the next reconcile makes of what it finds."""
 
 import asyncio
+import base64
+import json
 
 import pytest
 
@@ -10,10 +12,20 @@ from weddingbackup.controller import backups, workers
 from weddingbackup.controller.erasure import erase
 from weddingbackup.controller.workers import NameTakenError
 from weddingbackup.kube import registry
-from weddingbackup.kube.client import BACKUPS, JOBS, POLICIES, REQUESTS, SECRETS, Object
+from weddingbackup.kube.client import (
+    BACKUPS,
+    EVENTS,
+    JOBS,
+    POLICIES,
+    REQUESTS,
+    SECRETS,
+    Object,
+)
 from weddingbackup.resources import names
 
 pytestmark = pytest.mark.integration
+
+VAULTS = {"app.kubernetes.io/managed-by": names.MANAGER}
 
 
 async def jobs(home: Home) -> list[Object]:
@@ -163,6 +175,27 @@ class TestRecovery:
         assert condition(after, "Failed")["reason"] == "ResultUnknown"
         assert await jobs(home) == []
 
+    async def test_a_refusal_leaves_no_job_at_work(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        order = {"policyRef": {"name": "wedding"}}
+        await home.make(REQUESTS, "back", spec=order, status=RECOVERING)
+        begun = await home.step(REQUESTS, "back")
+        assert len(await jobs(home)) == 1
+        rows = [*begun["status"]["sources"], {"name": "gone", "dataClass": "Guests"}]
+        await home.set_status(REQUESTS, "back", {"sources": rows})
+        after = await home.step(REQUESTS, "back")
+        assert condition(after, "Failed")["reason"] == "NoPlaceForSource"
+        assert [row["phase"] for row in after["status"]["sources"]] == ["Failed", "Failed"]
+        assert await jobs(home) == []
+
+    async def test_a_job_that_the_api_server_refuses_fails_its_recovery(self, home: Home) -> None:
+        too_much = {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}
+        await home.working_policy(schedule={"suspend": True}, worker={"resources": too_much})
+        order = {"policyRef": {"name": "wedding"}}
+        await home.make(REQUESTS, "back", spec=order, status=RECOVERING)
+        after = await home.step(REQUESTS, "back")
+        assert condition(after, "Failed")["reason"] == "JobRefused"
+
 
 class TestForgery:
     async def test_a_status_written_elsewhere_makes_no_job_here(
@@ -264,6 +297,74 @@ class TestErasure:
         assert not await self.suspended(home)
         [job] = await jobs(home)  # the backup's is gone
         assert job["metadata"]["labels"][names.LABEL_TASK] == "erase"
+
+    async def warnings(self, home: Home) -> list[str]:
+        events = await home.cluster.list(EVENTS, home.namespace, fields={"reason": "NotErased"})
+        return [event["message"] for event in events]
+
+    async def damage(self, home: Home) -> str:
+        [secret] = await home.cluster.list(SECRETS, home.namespace, labels=VAULTS)
+        name: str = secret["metadata"]["name"]
+        damaged = {"data": {"kit.json": base64.b64encode(b"{").decode()}}
+        await home.cluster.patch(SECRETS, name, home.namespace, damaged)
+        return name
+
+    async def test_its_status_says_that_nothing_is_protected_any_more(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        await self.erase(home)
+        told = await home.get(POLICIES, "wedding")
+        assert told["status"]["phase"] == "Erasing"
+        for kind in ("Ready", "Protected"):
+            assert condition(told, kind)["status"] == "False"
+            assert condition(told, kind)["reason"] == "Erasing"
+
+    async def test_a_location_without_its_secret_holds_up_no_erasure(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        await home.cluster.delete(SECRETS, "credentials-a", home.namespace)
+        await self.erase(home)
+        [job] = await jobs(home)
+        volumes = json.dumps(job["spec"]["template"]["spec"]["volumes"])
+        assert "credentials-b" in volumes
+        assert "credentials-a" not in volumes
+        assert any(f"a-{home.namespace[-8:]}" in said for said in await self.warnings(home))
+
+    async def test_an_erasure_that_failed_is_told_before_the_policy_goes(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        await self.erase(home)
+        [job] = await jobs(home)
+        at_once = {"spec": {"activeDeadlineSeconds": 1}}
+        await home.cluster.patch(JOBS, job["metadata"]["name"], home.namespace, at_once)
+        async with asyncio.timeout(60):
+            while await self.erase(home) is not None:
+                await asyncio.sleep(0.2)
+        assert len(await self.warnings(home)) == 1
+
+    async def test_damaged_keys_are_destroyed_and_the_objects_found_all_the_same(
+        self, home: Home
+    ) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        prefix = (await self.vault(home) or pytest.fail("no vault")).kit.prefix
+        secret = await self.damage(home)
+        assert await self.erase(home)
+        assert await self.erase(home)
+        assert await home.cluster.get(SECRETS, secret, home.namespace) is None
+        [job] = await jobs(home)
+        assert prefix in json.dumps(job["spec"]["template"]["spec"]["containers"][0]["env"])
+
+    async def test_keys_that_tell_no_place_are_destroyed_and_that_is_told(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        secret = await self.damage(home)
+        nothing = {"metadata": {"annotations": None}}
+        await home.cluster.patch(SECRETS, secret, home.namespace, nothing)
+        assert await self.erase(home) is None
+        assert await home.cluster.get(SECRETS, secret, home.namespace) is None
+        assert len(await self.warnings(home)) == 1
+
+    async def test_damaged_keys_are_told_on_the_backup(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        await home.add_backup()
+        await self.damage(home)
+        assert condition(await home.step(BACKUPS, "one"), "Stalled")["reason"] == "VaultDamaged"
 
     async def test_a_policy_that_never_had_a_vault_goes_at_once(self, home: Home) -> None:
         await home.add_policy()

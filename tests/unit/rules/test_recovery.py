@@ -180,3 +180,18 @@ class TestProgress:
         failed = recovery.failed(request(), Problem("NoVault", "none"), now=NOON)
         assert (cancelled.phase, failed.phase) == (Phase.CANCELLED, Phase.FAILED)
         assert {cancelled.phase, failed.phase} <= recovery.ENDED
+
+    def test_no_row_is_left_open_at_the_end(self) -> None:
+        order = pinned("p", "q", "r")
+        half = step(order, p=done("p"), q=Workload())
+        order = order.model_copy(update={"status": half})
+        problem = Problem("PolicyNotFound", "it is gone")
+        for status in (
+            recovery.cancelled(order, now=NOON),
+            recovery.failed(order, problem, now=NOON),
+        ):
+            assert [row.phase for row in status.sources] == ["Completed", "Failed", "Failed"]
+            ready = find(status.conditions, "Ready")
+            assert ready is not None
+            assert status.sources[1].reason == ready.reason
+        assert status.phase is Phase.PARTIALLY_FAILED
