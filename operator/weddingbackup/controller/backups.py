@@ -26,6 +26,7 @@ from weddingbackup.rules import backup as rules
 from weddingbackup.rules.backup import Action
 from weddingbackup.rules.replication import catch_up
 from weddingbackup.rules.workload import Problem
+from weddingbackup.vault.errors import VaultError
 
 
 async def reconcile(context: Context, body: Object) -> bool:
@@ -56,15 +57,19 @@ async def _next(context: Context, backup: BackupJob) -> Status | None:
     if backup.metadata.namespace != context.home and backup.status.phase not in rules.ENDED:
         # In every phase: a status can be forged, and workers see secrets of this namespace.
         return rules.waiting(backup, rules.not_served(context.home), now=context.now())
-    match backup.status.phase:
-        case Phase.PENDING:
-            return await _start(context, backup)
-        case Phase.RUNNING:
-            return await _go_on(context, backup)
-        case Phase.COMPLETED if backup.metadata.namespace == context.home:
-            return await _replicate(context, backup)
-        case _:
-            return None
+    try:
+        match backup.status.phase:
+            case Phase.PENDING:
+                return await _start(context, backup)
+            case Phase.RUNNING:
+                return await _go_on(context, backup)
+            case Phase.COMPLETED if backup.metadata.namespace == context.home:
+                return await _replicate(context, backup)
+            case _:
+                return None
+    except VaultError as error:
+        problem = Problem("VaultDamaged", f"The Secret with the vault's keys is damaged: {error}")
+        return rules.held_up(backup, problem, now=context.now())
 
 
 async def _start(context: Context, backup: BackupJob) -> Status:

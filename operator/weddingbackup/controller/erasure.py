@@ -2,20 +2,26 @@
 
 The order makes every moment safe to be killed in:
 
-1. An erase Job is made, suspended. It carries the vault's place, which the Secret alone knows.
+1. An erase Job is made, suspended. It carries the vault's place, which the Secret alone knows. Should
+   the Secret be damaged so far that it tells no place, only the keys are destroyed, and that is told.
 2. The Secret is destroyed: from now on the vault is erased, whatever becomes of the rest.
 3. The policy's other workers are stopped, so that nobody puts objects there any more.
 4. The Job is let go. When it has ended, the policy goes.
+
+Meanwhile the policy's status says what is waited for, and events say what could not be erased.
 """
 
 from weddingbackup.controller import access, workers
 from weddingbackup.controller.context import Context
-from weddingbackup.controller.workers import Seen
-from weddingbackup.kube import jobs, registry
+from weddingbackup.controller.workers import UnmadeError
+from weddingbackup.kube import events, jobs, registry
 from weddingbackup.kube.client import JOBS, PODS, POLICIES, Object
 from weddingbackup.kube.jobs import Shape, Work
 from weddingbackup.resources import names, tasks
+from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
+from weddingbackup.rules.erasure import erasing
+from weddingbackup.vault.errors import VaultError
 
 _SHAPE = Shape(resources=workers.SERVICE_SHAPE.resources, deadline_seconds=7 * 24 * 3600)
 """A location that is down for days is still emptied when it is back."""
@@ -24,43 +30,89 @@ _RETRIES = 10_000
 
 
 async def erase(context: Context, body: Object) -> str | None:
-    """Bring the erasure a step on: what is still to be waited for, or None when all is done.
-
-    Raises:
-        NameTakenError: somebody else's Job has the erase Job's name.
-    """
+    """Bring the erasure a step on: what is still to be waited for, or None when all is done."""
     policy = WeddingBackupPolicy.model_validate(body)
     if policy.metadata.namespace != context.home:
         return None  # it was never served, so there is nothing
+    try:
+        waiting = await _step(context, body, policy)
+    except UnmadeError as error:
+        waiting = error.problem.message
+    if waiting is not None:
+        await context.publish(POLICIES, body, erasing(policy, waiting, now=context.now()))
+    return waiting
+
+
+async def _step(context: Context, body: Object, policy: WeddingBackupPolicy) -> str | None:
     name = jobs.job_name("er", policy.metadata.name, uid=policy.metadata.uid)
     seen = await workers.look(context, name, policy.metadata.uid)
-    vault = await registry.find(
-        context.cluster, context.home, namespace=context.home, policy=policy.metadata.name
-    )
     if seen is None:
-        if vault is None:
-            return None  # nothing was ever founded, or somebody removed the Job with its task
-        await workers.create(
-            context, await _build(context, name, policy, vault), policy.metadata.uid
-        )
-        return "the erasure has been planned"
-    if vault is not None:
-        await registry.destroy(
-            context.cluster, context.home, namespace=context.home, policy=policy.metadata.name
-        )
+        return await _plan(context, body, policy, name)
+    await _destroy_keys(context, policy)
     if still := await _stop_others(context, policy):
         return f"waiting for {still} workers to stop"
     if seen.body["spec"].get("suspend"):
         await context.cluster.patch(JOBS, name, context.home, {"spec": {"suspend": False}})
-    return _outcome(seen)
+    if not seen.workload.finished:
+        trouble = seen.workload.problem
+        return trouble.message if trouble else "the copies' objects are being removed"
+    if not seen.workload.succeeded:
+        # The policy goes all the same: the keys are destroyed, so nobody can read what is left.
+        trouble = seen.workload.problem
+        said = trouble.message if trouble else "its worker failed"
+        await _warn(context, body, f"The keys are destroyed, but objects are left: {said}")
+    return None
 
 
-def _outcome(seen: Seen) -> str | None:
-    if seen.workload.finished:
-        # Done, or refused for good: the objects that may be left cannot be read by anybody.
+async def _plan(
+    context: Context, body: Object, policy: WeddingBackupPolicy, name: str
+) -> str | None:
+    try:
+        place = await registry.locate(
+            context.cluster, context.home, namespace=context.home, policy=policy.metadata.name
+        )
+    except VaultError as error:
+        await _destroy_keys(context, policy)
+        await _warn(
+            context,
+            body,
+            f"The Secret with the vault's keys was damaged ({error}) and is destroyed; "
+            "it did not say where the vault's objects are, so they are left.",
+        )
         return None
-    trouble = seen.workload.problem
-    return trouble.message if trouble else "the copies' objects are being removed"
+    if place is None:
+        return None  # nothing was ever founded, or somebody removed the Job with its task
+    everywhere = (await access.registered(context)).values()
+    reachable = await access.with_credentials(context, everywhere)
+    if left_out := {each.metadata.name for each in everywhere} - {
+        each.metadata.name for each in reachable
+    }:
+        await _warn(
+            context,
+            body,
+            f"Nothing can be removed at {', '.join(sorted(left_out))}, whose Secrets are missing; "
+            "what lies there cannot be read by anybody once the keys are destroyed.",
+        )
+    job = _build(context, name, policy, place, reachable)
+    await workers.create(context, job, policy.metadata.uid)
+    return "the erasure has been planned"
+
+
+async def _destroy_keys(context: Context, policy: WeddingBackupPolicy) -> None:
+    await registry.destroy(
+        context.cluster, context.home, namespace=context.home, policy=policy.metadata.name
+    )
+
+
+async def _warn(context: Context, body: Object, message: str) -> None:
+    await events.record(
+        context.cluster,
+        {"apiVersion": POLICIES.api_version, "kind": POLICIES.kind, **body},
+        kind="Warning",
+        reason="NotErased",
+        message=message,
+        now=context.now(),
+    )
 
 
 async def _stop_others(context: Context, policy: WeddingBackupPolicy) -> int:
@@ -77,21 +129,24 @@ async def _stop_others(context: Context, policy: WeddingBackupPolicy) -> int:
     )
 
 
-async def _build(
-    context: Context, name: str, policy: WeddingBackupPolicy, vault: registry.Registered
+def _build(
+    context: Context,
+    name: str,
+    policy: WeddingBackupPolicy,
+    place: registry.Place,
+    locations: list[BackupLocation],
 ) -> Object:
-    locations = list((await access.registered(context)).values())
     body = jobs.worker_job(
         name,
         Work.ERASE,
         tasks.EraseTask(
-            vault=tasks.VaultRef(id=vault.kit.vault_id, prefix=vault.kit.prefix),
+            vault=tasks.VaultRef(id=place.vault_id, prefix=place.prefix),
             locations=[access.for_worker(location) for location in locations],
         ),
         platform=context.platform,
         shape=_SHAPE,
         mounts=access.mounts(locations),
-        labels={names.LABEL_POLICY: policy.metadata.name, names.LABEL_VAULT: vault.kit.vault_id},
+        labels={names.LABEL_POLICY: policy.metadata.name, names.LABEL_VAULT: place.vault_id},
         owner={
             "apiVersion": POLICIES.api_version,
             "kind": POLICIES.kind,

@@ -190,7 +190,10 @@ def _register_locations(registry: kopf.OperatorRegistry, reconciler: Reconciler)
 
 def _register_erasure(registry: kopf.OperatorRegistry, reconciler: Reconciler) -> None:
     async def erase(*, body: Mapping[str, Any], **_: Any) -> None:
-        if waiting := await erasure.erase(reconciler.context, dict(body)):
+        context, metadata = reconciler.context, body["metadata"]
+        async with context.lock(POLICIES, metadata["namespace"], metadata["name"]):
+            waiting = await erasure.erase(context, dict(body))
+        if waiting:
             raise kopf.TemporaryError(waiting, delay=_ERASURE_SECONDS)
 
     kopf.on.delete(*_address(POLICIES), registry=registry, id="erase", when=_erases)(erase)

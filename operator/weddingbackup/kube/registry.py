@@ -22,6 +22,8 @@ from weddingbackup.resources import names
 from weddingbackup.vault.kit import Kit
 
 _KEY = "kit.json"
+_PREFIX = f"{names.GROUP}/vault-prefix"
+"""The vault's place, beside its id: told without the keys, which a damaged Secret has no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,18 @@ class Registered:
     founded: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a vault lies at each location: what its erasure takes.
+
+    Attributes:
+        prefix: opaque; below each location's own prefix.
+    """
+
+    vault_id: str
+    prefix: str
+
+
 def secret_name(namespace_uid: str, policy: str) -> str:
     """The name of a policy's vault Secret."""
     return f"vault-{hashlib.sha256(f'{namespace_uid}/{policy}'.encode()).hexdigest()[:20]}"
@@ -52,6 +66,24 @@ async def find(cluster: Cluster, home: str, *, namespace: str, policy: str) -> R
     uid = await _namespace_uid(cluster, namespace)
     secret = await cluster.get(SECRETS, secret_name(uid, policy), home)
     return None if secret is None else _registered(secret)
+
+
+async def locate(cluster: Cluster, home: str, *, namespace: str, policy: str) -> Place | None:
+    """The place of a policy's vault, for which its keys need not be whole; None where it has none.
+
+    Raises:
+        VaultError: the Secret holds no kit, and does not name the place either.
+    """
+    uid = await _namespace_uid(cluster, namespace)
+    secret = await cluster.get(SECRETS, secret_name(uid, policy), home)
+    if secret is None:
+        return None
+    vault_id = (secret["metadata"].get("labels") or {}).get(names.LABEL_VAULT)
+    prefix = (secret["metadata"].get("annotations") or {}).get(_PREFIX)
+    if vault_id and prefix:
+        return Place(vault_id, prefix)
+    kit = _registered(secret).kit
+    return Place(kit.vault_id, kit.prefix)
 
 
 async def adopt(cluster: Cluster, home: str, *, namespace: str, policy: str) -> Registered:
@@ -79,6 +111,7 @@ async def adopt(cluster: Cluster, home: str, *, namespace: str, policy: str) -> 
                     names.LABEL_VAULT: kit.vault_id,
                 },
                 "annotations": {
+                    _PREFIX: kit.prefix,
                     f"{names.GROUP}/namespace": namespace,
                     f"{names.GROUP}/namespace-uid": namespace_uid,
                     f"{names.GROUP}/policy-name": policy,

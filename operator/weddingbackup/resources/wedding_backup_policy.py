@@ -62,6 +62,7 @@ class Phase(StrEnum):
     ACTIVE = "Active"
     SUSPENDED = "Suspended"
     BLOCKED = "Blocked"
+    ERASING = "Erasing"
 
 
 class Venue(Model):

@@ -161,6 +161,17 @@ def assess(
     return Decision(_running(backup, workload, progress, now))
 
 
+def held_up(backup: BackupJob, problem: Problem, *, now: datetime) -> Status | None:
+    """The status of a backup that something keeps from its next step; None where it is committed."""
+    match backup.status.phase:
+        case Phase.PENDING:
+            return waiting(backup, problem, now=now)
+        case Phase.RUNNING:
+            return failed(backup, problem, now=now)
+        case _:
+            return None
+
+
 def failed(backup: BackupJob, problem: Problem, *, now: datetime) -> Status:
     """The status of a backup that will not happen."""
     status = _status(backup, Phase.FAILED, State.STALLED, problem, now)
