@@ -57,7 +57,7 @@ async def reconcile(context: Context, body: Object) -> bool:
         # First the word, then the deed: a backup that is ordered goes by the placement that status tells.
         await context.publish(POLICIES, body, status)
         return True
-    for job in rules.expendable(every):
+    for job in rules.expendable(every, facts.locations):
         await context.cluster.delete(
             BACKUPS, job.metadata.name, job.metadata.namespace, uid=job.metadata.uid
         )

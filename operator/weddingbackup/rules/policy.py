@@ -1,6 +1,6 @@
 """What a policy's status says: whether it can work, where its copies go, and what its backups came to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -122,24 +122,25 @@ def _retry(jobs: Sequence[BackupJob], now: datetime) -> datetime | None:
     return again.replace(second=0, microsecond=0) if again <= now else None
 
 
-def expendable(jobs: Sequence[BackupJob]) -> list[BackupJob]:
+def expendable(jobs: Sequence[BackupJob], registered: Collection[str]) -> list[BackupJob]:
     """The BackupJobs to delete: history only, the oldest first.
 
-    Never one that is under way, that still has locations to catch up, or that tells of the newest point.
+    Never one that is under way, that still has registered locations to catch up, or that tells of the newest point.
     """
     over = [
         job
         for job in sorted(jobs, key=_created)
         if job.status.phase in {BackupPhase.FAILED, BackupPhase.CANCELLED}
-        or (job.status.phase is BackupPhase.COMPLETED and not _is_behind(job))
+        or (job.status.phase is BackupPhase.COMPLETED and not _is_behind(job, registered))
     ]
     done = [job for job in over if job.status.phase is BackupPhase.COMPLETED]
     newest = max(done, key=_moment, default=None)
     return [job for job in over[: max(0, len(over) - HISTORY)] if job is not newest]
 
 
-def _is_behind(job: BackupJob) -> bool:
-    return len(backups.committed_rows(job.status)) < len(job.status.locations)
+def _is_behind(job: BackupJob, registered: Collection[str]) -> bool:
+    committed = backups.committed_rows(job.status)
+    return any(row.name in registered and row.name not in committed for row in job.status.locations)
 
 
 def trigger_edit(policy: WeddingBackupPolicy, text: str) -> str:

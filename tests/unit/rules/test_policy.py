@@ -188,9 +188,25 @@ class TestOrders:
         rows = [*behind.status.dump()["locations"], row]
         behind = backup("behind", status={**behind.status.dump(), "locations": rows})
         jobs = [newest, behind, *failures, backup("pending")]
-        names = [job.metadata.name for job in rules.expendable(jobs)]
+        names = [job.metadata.name for job in rules.expendable(jobs, "ab")]
         assert names == [f"f{number}" for number in range(5)]
-        assert rules.expendable(failures[: rules.HISTORY]) == []
+        assert rules.expendable(failures[: rules.HISTORY], "ab") == []
+
+    def test_what_waits_for_a_location_that_is_gone_is_history(self) -> None:
+        status = completed("x", 0, "a", "b").status.dump()
+        rows = [*status["locations"], {"name": "gone", "phase": "Failed"}]
+        jobs = [
+            backup(
+                f"b{number}",
+                status={**status, "pointTime": moment, "locations": rows},
+                meta={"creationTimestamp": moment},
+            )
+            for number in range(rules.HISTORY + 2)
+            for moment in [NOON + timedelta(minutes=number)]
+        ]
+        names = [job.metadata.name for job in rules.expendable(jobs, "ab")]
+        assert names == ["b0", "b1"]
+        assert rules.expendable(jobs, ["a", "b", "gone"]) == []  # it can be caught up
 
     def test_each_new_text_of_the_trigger_makes_one_backup(self) -> None:
         def due(text: str, last: tuple[int, str] | None, *orders: tuple[int, str]) -> str | None:
