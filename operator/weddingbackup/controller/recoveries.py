@@ -36,6 +36,7 @@ from weddingbackup.stores import open_store
 from weddingbackup.stores.retry import Retry
 from weddingbackup.vault import catalog
 from weddingbackup.vault.catalog import Catalog, Point
+from weddingbackup.vault.errors import VaultError
 from weddingbackup.vault.names import SNAPSHOTS
 
 _log = structlog.get_logger()
@@ -116,9 +117,16 @@ async def _policy(context: Context, request: RecoveryRequest) -> WeddingBackupPo
 
 
 async def _vault(context: Context, policy: WeddingBackupPolicy) -> Registered:
-    vault = await registry.find(
-        context.cluster, context.home, namespace=context.home, policy=policy.metadata.name
-    )
+    try:
+        vault = await registry.find(
+            context.cluster, context.home, namespace=context.home, policy=policy.metadata.name
+        )
+    except VaultError as error:
+        message = (
+            f"The Secret with the vault's keys is damaged: {error}. Put the keys back from an escrowed "
+            "kit, then make this request anew."
+        )
+        raise _RefusedError(Problem("VaultDamaged", message)) from error
     if vault is None:
         raise _RefusedError(
             Problem(

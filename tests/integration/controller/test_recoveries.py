@@ -5,7 +5,7 @@ import pytest
 from tests.e2e.world import condition
 from tests.integration.controller.conftest import Home
 from weddingbackup.kube import registry
-from weddingbackup.kube.client import BACKUPS, LOCATIONS, POLICIES, REQUESTS
+from weddingbackup.kube.client import BACKUPS, LOCATIONS, POLICIES, REQUESTS, SECRETS
 
 pytestmark = pytest.mark.integration
 
@@ -39,3 +39,16 @@ async def test_a_point_that_a_backup_pinned_is_waited_for(home: Home) -> None:
     await home.cluster.delete(LOCATIONS, names[0])
     told = await home.settle(REQUESTS, "back")
     assert names[0] in told["status"]["message"]
+
+
+async def test_a_vault_whose_keys_are_damaged_is_told(home: Home) -> None:
+    await home.working_policy(schedule={"suspend": True})
+    vault = await registry.adopt(
+        home.cluster, home.namespace, namespace=home.namespace, policy="wedding"
+    )
+    damage = {"data": {"kit.json": "e30="}}
+    await home.cluster.patch(SECRETS, vault.secret, home.namespace, damage)
+    await home.make(REQUESTS, "back", spec={"policyRef": {"name": "wedding"}})
+    told = await home.settle(REQUESTS, "back")
+    assert told["status"]["phase"] == "Failed"
+    assert condition(told, "Failed")["reason"] == "VaultDamaged"
