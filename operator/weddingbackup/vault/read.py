@@ -118,7 +118,7 @@ class _Restore:
         self._failed: dict[bytes, str] = {}
         self._stop: BaseException | None = None
         self._directories: list[tuple[bytes, Entry]] = []
-        self._links: list[tuple[bytes, bytes]] = []
+        self._links: list[tuple[bytes, Entry, bytes]] = []
         self._first: dict[tuple[int, int], bytes] = {}
 
     def run(self, streams: int) -> RestoreResult:
@@ -176,14 +176,14 @@ class _Restore:
         """Make what is no directory; a file with data becomes a job."""
         entry = item.entry
         try:
-            if entry.type != EntryType.FILE:
-                self._target.other(path, entry)
-                return None
             if entry.links > 1:
                 first = self._first.setdefault((entry.device, entry.inode), path)
                 if first != path:
-                    self._links.append((path, first))
+                    self._links.append((path, entry, first))
                     return None
+            if entry.type != EntryType.FILE:
+                self._target.other(path, entry)
+                return None
             if item.extents:
                 return FileJob(path, entry, item.extents)
             if entry.size:
@@ -299,13 +299,13 @@ class _Restore:
 
     def _finish(self) -> None:
         """Make links, then give directories their metadata, deepest first."""
-        for path, first in self._links:
+        for path, entry, first in self._links:
             if first in self._failed:
                 self._failed[path] = self._failed[first]
                 continue
             try:
                 self._target.link(path, first)
-                self._result.files += 1
+                self._result.files += entry.type == EntryType.FILE
             except OSError as error:
                 self._fail(path, error)
         for path, entry in reversed(self._directories):

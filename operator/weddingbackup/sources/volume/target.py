@@ -63,6 +63,7 @@ class VolumeTarget:
         self._tally = Tally()
         self._keeper = Keeper(self._tally, privileged=privileged)
         self._landing = Landing(self._tally)
+        self._missing_devices: set[bytes] = set()
         _claim(self._tree.top, root)
 
     def __enter__(self) -> Self:
@@ -173,11 +174,15 @@ class VolumeTarget:
             device = entry.type in {EntryType.CHAR_DEVICE, EntryType.BLOCK_DEVICE}
             if device and error.errno == errno.EPERM:
                 self._tally.add(_NO_DEVICE, path)
+                self._missing_devices.add(path)
                 return
             raise refusal(error, path) from error
 
     def link(self, path: bytes, to_path: bytes) -> None:
-        """Make `path` a hard link to the file `to_path`, which is there already."""
+        """Make `path` a hard link to `to_path`, which is there already and no directory."""
+        if to_path in self._missing_devices:
+            self._tally.add(_NO_DEVICE, path)
+            return
         try:
             directory, name = self._parent(path)
             existing, existing_name = self._parent(to_path)
@@ -204,7 +209,19 @@ class VolumeTarget:
             raise refusal(error, path) from error
 
     def _copy(self, directory: Directory, name: bytes, path: bytes) -> None:
-        """Copy a restored file where the file system knows no hard links."""
+        """Copy what was restored where the file system knows no hard links."""
+        status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+        link = stat.S_ISLNK(status.st_mode)
+        if link or stat.S_IFMT(status.st_mode) in _NODES.values():
+            # Made anew: to open it would follow a link, or wait at a fifo for ever.
+            to = os.readlink(name, dir_fd=directory.fd) if link else b""
+            xattrs = attributes.xattrs_of(attributes.beneath(directory.fd, name))
+            self.other(path, attributes.entry(name, status, device=0, target=to, xattrs=xattrs))
+        else:
+            self._copy_file(directory, name, path)
+        self._tally.add(_COPIED, path)
+
+    def _copy_file(self, directory: Directory, name: bytes, path: bytes) -> None:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.fd)
         try:
             status = os.fstat(fd)
@@ -220,7 +237,6 @@ class VolumeTarget:
                 writer.abort()
         finally:
             os.close(fd)
-        self._tally.add(_COPIED, path)
 
     def warnings(self) -> list[str]:
         """Say what could not be kept, a line a kind."""

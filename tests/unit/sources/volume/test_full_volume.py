@@ -5,6 +5,7 @@ import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,9 +109,19 @@ def test_a_hard_link_that_cannot_be_made_becomes_a_copy(goal: Path) -> None:
         assert copy.read_bytes() == data
         assert stat.S_IMODE(copy.stat().st_mode) == 0o640
         assert copy.stat().st_mtime_ns == 10**18
-        assert names(goal / "there") == {b"copy"}
-        assert target.warnings() == [
-            "A hard link could not be made, a copy stands in its place: 1 (there/copy)"
-        ]
+        mine: dict[str, Any] = {"uid": os.geteuid(), "gid": os.getegid(), "mtime_ns": 10**18}
+        target.other(b"inner/link", Entry(b"link", EntryType.SYMLINK, target=b"/no\xff", **mine))
+        target.other(b"inner/fifo", Entry(b"fifo", EntryType.FIFO, mode=0o620, **mine))
+        target.link(b"there/link", b"inner/link")
+        target.link(b"there/fifo", b"inner/fifo")
+        assert os.readlink(os.fsencode(goal / "there" / "link")) == b"/no\xff"  # noqa: PTH115  bytes
+        assert stat.S_ISFIFO((fifo := (goal / "there" / "fifo").stat()).st_mode)
+        assert (stat.S_IMODE(fifo.st_mode), fifo.st_mtime_ns) == (0o620, 10**18)
+        assert names(goal / "there") == {b"copy", b"link", b"fifo"}
+        (warning,) = target.warnings()
+        assert warning == (
+            "A hard link could not be made, a copy stands in its place: 3 "
+            "(there/copy, there/link, there/fifo)"
+        )
 
     on_a_volume(goal / "inner", "size=8m", run)

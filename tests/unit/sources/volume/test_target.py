@@ -257,6 +257,23 @@ def test_a_hard_link_that_is_there_already_leaves_no_second_name(goal: Path) -> 
     assert (goal / "photo").stat().st_ino == (goal / "same photo").stat().st_ino
 
 
+def test_a_second_name_of_a_device_that_may_not_be_made_is_left_out_like_the_first(
+    place: Path,
+) -> None:
+    def as_nobody() -> None:
+        goal = place / "goal"
+        target = VolumeTarget(goal, privileged=False)
+        target.directory(b"", TOP)
+        target.other(b"loop", Entry(b"loop", EntryType.BLOCK_DEVICE, rdev=os.makedev(7, 0)))
+        target.link(b"again", b"loop")
+        assert names(goal) == set()
+        assert target.warnings() == [
+            "Device not restored (it takes the worker's privilege Root): 2 (loop, again)"
+        ]
+
+    in_child(drop_rights, as_nobody)
+
+
 def test_files_take_no_access_list_and_group_from_the_directory(goal: Path) -> None:
     goal.chmod(0o2777)
     if has_xattrs(goal):
