@@ -21,7 +21,12 @@ from weddingbackup.resources.backup_job import (
     Status,
 )
 from weddingbackup.resources.common import LocationPhase
-from weddingbackup.resources.reports import BackupReport, ProgressLine, SourceReport
+from weddingbackup.resources.reports import (
+    BackupReport,
+    LocationReport,
+    ProgressLine,
+    SourceReport,
+)
 from weddingbackup.resources.wedding_backup_policy import Phase as PolicyPhase
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
 from weddingbackup.rules.conditions import State, Verdict, merge, summary
@@ -226,7 +231,7 @@ def _completed(backup: BackupJob, report: BackupReport, now: datetime) -> Status
         rows.append(
             LocationStatus(
                 name=row.name,
-                phase=result.phase if result else LocationPhase.LAGGING,
+                phase=_committed_or_behind(result),
                 bytes=result.bytes if result else 0,
                 duration_seconds=round(result.seconds, 1) if result else None,
                 message=result.message and result.message[:1024] if result else None,
@@ -253,19 +258,29 @@ def _completed(backup: BackupJob, report: BackupReport, now: datetime) -> Status
     )
 
 
+def _committed_or_behind(result: LocationReport | None) -> LocationPhase:
+    """Whatever a worker failed at, its location is caught up as long as it is registered."""
+    committed = result is not None and result.phase is LocationPhase.COMMITTED
+    return LocationPhase.COMMITTED if committed else LocationPhase.LAGGING
+
+
 def complete(backup: BackupJob, rows: Sequence[LocationStatus], *, now: datetime) -> Status:
     """The status of a committed backup whose locations are as `rows` say."""
     missing = [row.name for row in rows if row.phase is not LocationPhase.COMMITTED]
     copies = f"{len(rows) - len(missing)}/{len(rows)}"
-    behind = f"; catching up: {', '.join(missing)}" if missing else ""
-    message = f"{copies} locations hold every byte{behind}."
+    gone = [row.name for row in rows if row.phase is LocationPhase.FAILED]
+    behind = [name for name in missing if name not in gone]
+    catching_up = f"; catching up: {', '.join(behind)}" if behind else ""
+    given_up = f"; registered no longer: {', '.join(gone)}" if gone else ""
+    message = f"{copies} locations hold every byte{catching_up}{given_up}."
+    reason = "CatchingUp" if behind else "LocationGone" if gone else "AllLocationsCommitted"
     verdicts = [
         *summary(State.READY, "Completed", message),
         Verdict("Complete", status=True, reason="QuorumCommitted", message=message),
         Verdict(
             "Replicated",
             status=not missing,
-            reason="CatchingUp" if missing else "AllLocationsCommitted",
+            reason=reason,
             message=message,
         ),
     ]

@@ -1,9 +1,11 @@
 from datetime import timedelta
 
-from tests.unit.rules.facts import NOON, location
+from tests.unit.rules.facts import NOON, backup, location
 from weddingbackup.resources.backup_job import LocationStatus
 from weddingbackup.resources.common import LocationPhase
 from weddingbackup.resources.reports import CopyReport, ErrorReport
+from weddingbackup.rules.backup import complete
+from weddingbackup.rules.conditions import find
 from weddingbackup.rules.replication import PAUSE, catch_up
 from weddingbackup.rules.workload import Problem, Workload
 
@@ -52,3 +54,19 @@ def test_a_location_that_is_gone_is_given_up() -> None:
     row = catch_up(ROW, None, None, now=NOON).row
     assert row.phase is LocationPhase.FAILED
     assert "no longer" in (row.message or "")
+
+
+def test_a_location_that_is_gone_is_not_said_to_be_caught_up() -> None:
+    committed = LocationStatus(name="a", phase=LocationPhase.COMMITTED)
+    gone = LocationStatus(name="b", phase=LocationPhase.FAILED)
+    behind = LocationStatus(name="c", phase=LocationPhase.LAGGING)
+    for rows, reason in (
+        ([committed], "AllLocationsCommitted"),
+        ([committed, gone], "LocationGone"),
+        ([committed, gone, behind], "CatchingUp"),
+    ):
+        status = complete(backup(), rows, now=NOON)
+        replicated = find(status.conditions, "Replicated")
+        assert replicated is not None
+        assert replicated.reason == reason
+        assert ("no longer: b" in replicated.message) is (gone in rows)
