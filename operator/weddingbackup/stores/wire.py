@@ -4,8 +4,10 @@ Bodies go from the caller's memory straight to the socket, and connections are k
 signs is a secret for ten minutes, so no message, log line or exception text holds one.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -18,14 +20,19 @@ from weddingbackup.stores.errors import CorruptError, StoreError, TransientError
 
 _SLICE = 1 << 20
 _MAX_REFUSAL = 64 << 10
+_SLOWEST = 64 << 10
+"""Bytes a second that an answer has to come with. Slower, and another location is asked: a full
+pack may take as long to come as to be sent. Not more, for several streams share a thin line, and
+where one location is all there is, a restore over it has to end."""
 _SUCCESS = range(200, 300)
 
 
 class Wire:
     """An HTTP client for one location. Safe to use from threads, of which `connections` run at once.
 
-    Time is bounded three ways: `connect_seconds` to connect and for each MiB sent, `read_seconds`
-    for each silence of the other side, `send_seconds` for sending a body as a whole.
+    Time is bounded four ways: `connect_seconds` to connect and for each MiB sent, `read_seconds`
+    for each silence of the other side, `send_seconds` for sending a body as a whole, and for an
+    answer's body as a whole `read_seconds` and what it takes at 64 KiB/s.
     """
 
     def __init__(
@@ -42,6 +49,7 @@ class Wire:
     ) -> None:
         self._location = location
         self._address = address
+        self._read_seconds = read_seconds
         self._send_seconds = send_seconds
         self._clock = clock
         self._pool = urllib3.PoolManager(
@@ -135,11 +143,45 @@ class Wire:
             yield view[start : start + _SLICE]
 
     def _read(self, response: urllib3.BaseHTTPResponse, name: str, at_most: int | None) -> bytes:
-        # In one piece: pieces that are joined cost three times the CPU.
+        # In one piece: pieces that are joined cost half as much CPU again.
+        with self._in_time(response, name, at_most):
+            try:
+                return response.read(at_most, decode_content=False)
+            except (exceptions.HTTPError, OSError) as error:
+                raise self._lost(error, name) from None
+
+    @contextmanager
+    def _in_time(
+        self, response: urllib3.BaseHTTPResponse, name: str, at_most: int | None
+    ) -> Iterator[None]:
+        """Cut off a body that takes too long; a socket's own timeout begins anew with each byte."""
+        size = response.length_remaining
+        if size is None:  # it does not say: as long as the largest body that is sent may take
+            seconds = self._send_seconds
+        else:
+            seconds = self._read_seconds + min(size, at_most or size) / _SLOWEST
+        late = threading.Event()
+
+        def cut() -> None:
+            late.set()
+            # It may have come to its end just now.
+            with suppress(OSError, RuntimeError, ValueError):
+                response.shutdown()
+
+        timer = threading.Timer(seconds, cut)
+        timer.daemon = True
+        timer.start()
         try:
-            return response.read(at_most, decode_content=False)
-        except (exceptions.HTTPError, OSError) as error:
-            raise self._lost(error, name) from None
+            yield
+        finally:
+            timer.cancel()
+            # Whatever was read: under TLS, what follows a cut may be bytes that are still encrypted.
+            if late.is_set():
+                raise TransientError(
+                    f"{self._address} took more than {seconds:.1f} s to send an object",
+                    location=self._location,
+                    name=name,
+                ) from None
 
     def _refuse(self, response: urllib3.BaseHTTPResponse, name: str) -> NoReturn:
         if response.status in _SUCCESS:
