@@ -179,12 +179,16 @@ def held_up(backup: BackupJob, problem: Problem, *, now: datetime) -> Status | N
 
 def failed(backup: BackupJob, problem: Problem, *, now: datetime) -> Status:
     """The status of a backup that will not happen."""
-    status = _status(backup, Phase.FAILED, State.STALLED, problem, now)
+    return _closed(_status(backup, Phase.FAILED, State.STALLED, problem, now), now)
+
+
+def _closed(status: Status, now: datetime) -> Status:
+    """The status of a backup that ends without a commit: nothing is on its way to any location."""
     rows = [
         row.model_copy(update={"phase": LocationPhase.FAILED})
         if row.phase is not LocationPhase.COMMITTED
         else row
-        for row in backup.status.locations
+        for row in status.locations
     ]
     return status.model_copy(update={"locations": rows, "completed_at": now.replace(microsecond=0)})
 
@@ -298,7 +302,9 @@ def complete(backup: BackupJob, rows: Sequence[LocationStatus], *, now: datetime
 def _running(
     backup: BackupJob, workload: Workload | None, progress: ProgressLine | None, now: datetime
 ) -> Status:
-    problem = (workload and workload.problem) or Problem("Running", "The backup is under way.")
+    problem = (workload and (workload.problem or _last_attempt(workload))) or Problem(
+        "Running", "The backup is under way."
+    )
     status = _status(backup, Phase.RUNNING, State.RECONCILING, problem, now)
     if progress is None:
         return status
@@ -320,6 +326,15 @@ def _running(
             ),
         }
     )
+
+
+def _last_attempt(workload: Workload) -> Problem | None:
+    """What the newest attempt said when it failed; its Job tries again."""
+    report = parse_report(workload.message)
+    if report is None or report.error is None:
+        return None
+    message = f"The last attempt failed, and it is tried again: {report.error.message}"
+    return Problem(report.error.code, message)
 
 
 def percent(done: int, total: int | None) -> int | None:
@@ -346,8 +361,7 @@ def _last_words(workload: Workload) -> str:
 
 def _cancelled(backup: BackupJob, now: datetime) -> Status:
     problem = Problem("Cancelled", "It was cancelled by spec.cancel.")
-    status = _status(backup, Phase.CANCELLED, State.STALLED, problem, now)
-    return status.model_copy(update={"completed_at": now.replace(microsecond=0)})
+    return _closed(_status(backup, Phase.CANCELLED, State.STALLED, problem, now), now)
 
 
 def _status(

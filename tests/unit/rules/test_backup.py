@@ -156,6 +156,18 @@ class TestRunning:
         assert ready.reason == "TableMissing"
         assert {row.phase for row in status.locations} == {LocationPhase.FAILED}
 
+    def test_what_the_last_attempt_said_is_told_while_the_next_one_runs(self) -> None:
+        said = report(manifest=None, error={"code": "NoQuorum", "message": "paris is silent"})
+        status = assess(self.RUNNING, Workload(message=said), None, now=NOON).status
+        assert status.phase is Phase.RUNNING
+        assert "paris is silent" in (status.message or "")
+        ready = find(status.conditions, "Ready")
+        assert ready is not None
+        assert ready.reason == "NoQuorum"
+        assert status_of(status, "Reconciling") is ConditionStatus.TRUE
+        killed = Workload(message=said, problem=Problem("OutOfMemory", "more memory"))
+        assert assess(self.RUNNING, killed, None, now=NOON).status.message == "more memory"
+
     def test_a_worker_that_died_without_a_word_leaves_its_last_words(self) -> None:
         ended = Workload(finished=True, message="Killed by something")
         assert "Killed by something" in (
@@ -168,6 +180,7 @@ class TestRunning:
         assert (going.action, going.status.phase) == (Action.DELETE, Phase.RUNNING)
         gone = assess(cancelled, None, None, now=NOON)
         assert (gone.action, gone.status.phase) == (Action.NOTHING, Phase.CANCELLED)
+        assert {row.phase for row in gone.status.locations} == {LocationPhase.FAILED}
 
     def test_a_backup_that_committed_before_it_was_cancelled_is_completed(self) -> None:
         cancelled = backup(status=running("a", "b"), cancel=True)
