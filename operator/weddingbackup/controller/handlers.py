@@ -126,7 +126,7 @@ class Reconciler:
         return body
 
     async def _tell_related(self, resource: Resource, namespace: str, changed: Object) -> None:
-        """A backup's new phase is its policy's business; both are that of the backups that wait."""
+        """A backup's new phase is its policy's business; both are that of the orders that wait."""
         if resource not in {POLICIES, BACKUPS}:
             return
         policy = _policy_of(changed)
@@ -135,6 +135,10 @@ class Reconciler:
         for backup in await backups.of_policy(self.context, namespace, policy):
             if backup.status.phase is BackupPhase.PENDING:
                 await self.settle(BACKUPS, namespace, backup.metadata.name)
+        mine = {"spec.policyRef.name": policy}
+        for body in await self.context.cluster.list(REQUESTS, namespace, fields=mine):
+            if _is_planning(body.get("status") or {}):
+                await self.settle(REQUESTS, namespace, body["metadata"]["name"])
 
     async def _tell_waiting(self) -> None:
         home = self.context.home

@@ -53,6 +53,10 @@ class _RefusedError(Exception):
         self.problem = problem
 
 
+class _MissingError(_RefusedError):
+    """What the request needs is not there; where both were applied together, not yet."""
+
+
 async def reconcile(context: Context, body: Object) -> bool:
     """Bring one RecoveryRequest a step on; True where the next step can follow at once."""
     request = RecoveryRequest.model_validate(body)
@@ -79,8 +83,13 @@ async def reconcile(context: Context, body: Object) -> bool:
 
 async def _plan(context: Context, request: RecoveryRequest) -> Status:
     """Choose the point, and pin it."""
-    policy = await _policy(context, request)
-    vault = await _vault(context, policy)
+    try:
+        policy = await _policy(context, request)
+        vault = await _vault(context, policy)
+    except _MissingError as missing:
+        if rules.is_new(request, now=context.now()):
+            return rules.under_way(request, Phase.PLANNING, missing.problem, now=context.now())
+        raise
     wanted = await _wanted(context, request)
     (found, silent), completed = await asyncio.gather(
         _look(context, vault, prefix=wanted.manifest or SNAPSHOTS),
@@ -106,7 +115,7 @@ async def _policy(context: Context, request: RecoveryRequest) -> WeddingBackupPo
     name = request.spec.policy_ref.name
     body = await context.cluster.get(POLICIES, name, request.metadata.namespace)
     if body is None:
-        raise _RefusedError(
+        raise _MissingError(
             Problem(
                 "PolicyNotFound",
                 f"There is no WeddingBackupPolicy {name} in this namespace. Make it again under the same "
@@ -128,7 +137,7 @@ async def _vault(context: Context, policy: WeddingBackupPolicy) -> Registered:
         )
         raise _RefusedError(Problem("VaultDamaged", message)) from error
     if vault is None:
-        raise _RefusedError(
+        raise _MissingError(
             Problem(
                 "NoVault",
                 "There are no keys of a vault of this policy: no backup of it was ever made, "

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
@@ -29,6 +29,8 @@ ENDED = frozenset({Phase.COMPLETED, Phase.PARTIALLY_FAILED, Phase.FAILED, Phase.
 
 OBJECTIVE_SECONDS = {Urgency.STANDARD: 300, Urgency.CRITICAL: 60, Urgency.EMERGENCY: 30}
 
+_PATIENCE = timedelta(minutes=1)
+
 _SOURCE_ENDED = frozenset({SourcePhase.COMPLETED, SourcePhase.FAILED})
 _ORDER = list(DataClass)
 
@@ -41,6 +43,12 @@ class Restore:
     data_class: DataClass
     source: Source | None
     target: Target | None
+
+
+def is_new(request: RecoveryRequest, *, now: datetime) -> bool:
+    """Whether what it refers to may have been applied together with it, and be under way."""
+    created = request.metadata.creation_timestamp
+    return created is not None and now - created < _PATIENCE
 
 
 def plan(

@@ -1,9 +1,13 @@
 """Which point a RecoveryRequest takes, where the locations do not tell."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from tests.e2e.world import condition
 from tests.integration.controller.conftest import Home
+from weddingbackup.controller.handlers import Reconciler
 from weddingbackup.kube import registry
 from weddingbackup.kube.client import BACKUPS, LOCATIONS, POLICIES, REQUESTS, SECRETS
 
@@ -52,3 +56,27 @@ async def test_a_vault_whose_keys_are_damaged_is_told(home: Home) -> None:
     told = await home.settle(REQUESTS, "back")
     assert told["status"]["phase"] == "Failed"
     assert condition(told, "Failed")["reason"] == "VaultDamaged"
+
+
+async def test_a_request_applied_before_its_policy_waits_for_it_a_while(home: Home) -> None:
+    await home.make(REQUESTS, "back", spec={"policyRef": {"name": "wedding"}})
+    await home.make(REQUESTS, "other", spec={"policyRef": {"name": "nowhere"}})
+    for name in ("back", "other"):
+        told = await home.settle(REQUESTS, name)
+        assert told["status"]["phase"] == "Planning"
+        assert condition(told, "Ready")["reason"] == "PolicyNotFound"
+    await home.add_policy()
+    told = await home.settle(REQUESTS, "back")
+    assert condition(told, "Ready")["reason"] == "NoVault"
+    for name in ("a", "b", "c"):
+        await home.add_location(name)
+    await home.add_claim()
+    await Reconciler(home.context).settle(POLICIES, home.namespace, "wedding")
+    told = await home.get(REQUESTS, "back")  # the policy told it
+    assert condition(told, "Ready")["reason"] not in {"PolicyNotFound", "NoVault"}
+
+    later = datetime.now(UTC) + timedelta(minutes=2)
+    home.context = replace(home.context, now=lambda: later)
+    told = await home.settle(REQUESTS, "other")
+    assert told["status"]["phase"] == "Failed"
+    assert condition(told, "Failed")["reason"] == "PolicyNotFound"
