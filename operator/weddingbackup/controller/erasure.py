@@ -156,5 +156,4 @@ def _build(
     )
     # Its task cannot be written a second time, so it tries until it is done.
     body["spec"]["backoffLimit"] = _RETRIES
-    del body["spec"]["ttlSecondsAfterFinished"]
     return body

@@ -38,6 +38,11 @@ class Work(StrEnum):
     ERASE = "erase"
 
 
+_REPEATABLE = frozenset({Work.BACKUP, Work.COPY})
+"""Work that finds what it did before. Their finished Jobs are many, and may be cleaned away before
+their owners; a restore whose Job is gone would run again, over what was written since."""
+
+
 @dataclass(frozen=True, slots=True)
 class Platform:
     """What all workers of this operator share."""
@@ -150,7 +155,7 @@ def worker_job(
         shape: how this one runs.
         mounts: what it sees.
         labels: for the Job and its pod.
-        owner: the object that it goes with when that is deleted; None: it goes by itself once finished.
+        owner: the object that it goes with when that is deleted; None: it belongs to nobody.
         suspended: make it without starting it.
     """
     labels = {"app.kubernetes.io/managed-by": names.MANAGER, names.LABEL_TASK: work.value, **labels}
@@ -165,7 +170,7 @@ def worker_job(
             "suspend": suspended,
             "backoffLimit": _RETRIES,
             "activeDeadlineSeconds": shape.deadline_seconds,
-            "ttlSecondsAfterFinished": _KEEP_FINISHED_SECONDS,
+            **({"ttlSecondsAfterFinished": _KEEP_FINISHED_SECONDS} if work in _REPEATABLE else {}),
             # The next attempt starts when the last one is truly gone: never two writers of one job.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {

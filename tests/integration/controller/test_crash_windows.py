@@ -335,7 +335,9 @@ class TestErasure:
         at_once = {"spec": {"activeDeadlineSeconds": 1}}
         await home.cluster.patch(JOBS, job["metadata"]["name"], home.namespace, at_once)
         async with asyncio.timeout(60):
-            while await self.erase(home) is not None:
+            while True:
+                if await self.erase(home) is None:
+                    break
                 await asyncio.sleep(0.2)
         assert len(await self.warnings(home)) == 1
 

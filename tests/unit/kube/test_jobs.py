@@ -132,6 +132,24 @@ def test_the_same_parent_gives_the_same_job() -> None:
     assert build() == build()
 
 
+def test_only_work_that_may_be_done_again_is_cleaned_away_before_its_owner() -> None:
+    def kept(work: Work) -> bool:
+        job = jobs.worker_job(
+            "x-12345678",
+            work,
+            TASK,
+            platform=PLATFORM,
+            shape=Shape(),
+            mounts=[],
+            labels={},
+            owner=OWNER,
+        )
+        return "ttlSecondsAfterFinished" not in job["spec"]
+
+    # A restore whose Job is gone would run again, over what was written since.
+    assert {work for work in Work if kept(work)} == {Work.RESTORE, Work.ERASE}
+
+
 def test_a_job_goes_with_its_owner_and_belongs_to_nobody_else() -> None:
     job = build()
     assert jobs.is_owned_by(job, "u-1")
