@@ -149,7 +149,7 @@ class Store(Protocol):
 
         Raises:
             ExistsError: other bytes have the name; they were left alone.
-            CorruptError: the provider received other bytes than `sha256` speaks of.
+            CorruptError: other bytes than `sha256` speaks of arrived at the other end of a wire.
             StoreError: as errors.py says.
         """
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from weddingbackup.stores import DirectoryStore
 from weddingbackup.stores.errors import (
-    CorruptError,
     DeniedError,
     MissingError,
     StoreError,
@@ -40,13 +40,6 @@ def test_objects_are_files_of_their_names_and_packs_are_spread(tmp_path: Path) -
 def test_a_prefix_lies_below_the_path(tmp_path: Path) -> None:
     put(DirectoryStore(tmp_path, prefix="vault"), "format", b"x")
     assert (tmp_path / "vault" / "format").read_bytes() == b"x"
-
-
-def test_bytes_that_are_not_what_was_announced_are_not_written(tmp_path: Path) -> None:
-    store = DirectoryStore(tmp_path)
-    with pytest.raises(CorruptError):
-        store.put("format", b"x", sha256=bytes(32))
-    assert list(store.list("")) == []
 
 
 def test_a_crash_while_writing_leaves_no_object(
@@ -114,3 +107,46 @@ def test_other_files_in_the_directory_are_not_taken_for_objects(tmp_path: Path) 
     store = DirectoryStore(tmp_path)
     put(store, "format", b"x")
     assert [found.name for found in store.list("")] == ["format"]
+
+
+@pytest.mark.parametrize(("number", "kind"), [(13, DeniedError), (5, TransientError)])
+def test_a_directory_that_cannot_be_read_is_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[StoreError]
+) -> None:
+    store = DirectoryStore(tmp_path, location="drawer")
+    put(store, "packs/abcd", b"x")
+    scan = os.scandir
+
+    def fail(path: str) -> object:
+        if os.fspath(path).endswith("/packs"):
+            raise OSError(number, os.strerror(number), path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    for prefix in ("", "packs/"):
+        with pytest.raises(kind, match="drawer"):
+            list(store.list(prefix))
+    assert list(store.list("index/")) == []
+
+
+def test_what_a_killed_writer_left_is_swept_once_it_is_a_day_old(tmp_path: Path) -> None:
+    folder = tmp_path / "packs" / "ab"
+    folder.mkdir(parents=True)
+    old, fresh, note = folder / ".tmp-old", folder / ".tmp-fresh", folder / "note"
+    for path in (old, fresh, note):
+        path.write_bytes(b"half")
+    for path in (old, note):
+        os.utime(path, (time.time() - 90_000,) * 2)
+    put(DirectoryStore(tmp_path), "packs/abcd", b"x")
+    assert {path.name for path in folder.iterdir()} == {".tmp-fresh", "note", "abcd"}
+
+
+@pytest.mark.parametrize("name", ["packs", "packs/ab"])
+def test_a_file_where_a_directory_should_be_is_said_to_be_one(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("a person's")
+    with pytest.raises(StoreError, match="a file is where a directory should be") as caught:
+        put(DirectoryStore(tmp_path, location="drawer"), "packs/abcd", b"x")
+    assert type(caught.value) is StoreError
+    assert str(file) in str(caught.value)
