@@ -82,10 +82,12 @@ class Reconciler:
             if not _passes(error):
                 await self._tell_failure(resource, namespace, name, error)
 
-    async def probe(self, name: str, watch: Watch) -> None:
+    async def probe(self, name: str, generation: int, watch: Watch) -> None:
         """Probe a location if it is time to; when it comes or goes, those who wait for that are told."""
         try:
             async with self.context.lock(LOCATIONS, None, name):
+                if not watch.is_due(generation, self.context.now()):
+                    return
                 body = await self.context.cluster.get(LOCATIONS, name)
                 if body is None or not await locations.reconcile(self.context, body, watch):
                     return
@@ -185,8 +187,8 @@ def _settler(reconciler: Reconciler, resource: Resource) -> Callable[..., Awaita
 
 
 def _register_locations(registry: kopf.OperatorRegistry, reconciler: Reconciler) -> None:
-    async def probe(*, name: str, memo: kopf.Memo, **_: Any) -> None:
-        await reconciler.probe(name, memo.setdefault("watch", Watch()))
+    async def probe(*, name: str, meta: Mapping[str, Any], memo: kopf.Memo, **_: Any) -> None:
+        await reconciler.probe(name, meta["generation"], memo.setdefault("watch", Watch()))
 
     _on_change(registry, LOCATIONS, probe)
     _every(registry, LOCATIONS, probe, _LOCATION_SECONDS, _always)

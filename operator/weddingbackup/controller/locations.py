@@ -31,16 +31,17 @@ class Watch:
     due: datetime | None = None
     failures: int = 0
 
+    def is_due(self, generation: int, now: datetime) -> bool:
+        """Whether a probe is: it is time to, or the spec was edited since the last one."""
+        return self.generation != generation or self.due is None or now >= self.due
+
 
 async def reconcile(context: Context, body: Object, watch: Watch) -> bool:
-    """Probe a location if it is time to, and write what came of it; True where its phase changed."""
+    """Probe a location that is due, and write what came of it; True where its phase changed."""
     location = BackupLocation.model_validate(body)
     if location.metadata.deletion_timestamp is not None:
         return False
     now = context.now()
-    changed = watch.generation != location.metadata.generation
-    if not changed and watch.due is not None and now < watch.due:
-        return False
     finding = await _find_out(context, location, watch)
     watch.generation = location.metadata.generation
     watch.failures = finding.failures

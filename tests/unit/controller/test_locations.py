@@ -1,6 +1,9 @@
+from datetime import timedelta
+
 import pytest
 
-from weddingbackup.controller.locations import _finding
+from tests.unit.rules.facts import NOON
+from weddingbackup.controller.locations import Watch, _finding
 from weddingbackup.rules.locations import Fault
 from weddingbackup.stores.api import Capabilities, Probe
 from weddingbackup.stores.errors import (
@@ -50,3 +53,11 @@ def test_a_location_that_lets_objects_be_overwritten_is_refused() -> None:
 def test_a_good_probe_starts_the_count_anew() -> None:
     found = _finding(probe(), readable=True, failures=3)
     assert (found.fault, found.failures, found.latency_milliseconds) == (Fault.NONE, 0, 12)
+
+
+def test_a_location_is_looked_at_when_its_probe_is_due_or_its_spec_was_edited() -> None:
+    assert Watch().is_due(1, NOON)
+    watch = Watch(generation=1, due=NOON)
+    assert not watch.is_due(1, NOON - timedelta(seconds=1))
+    assert watch.is_due(1, NOON)
+    assert watch.is_due(2, NOON - timedelta(seconds=1))
