@@ -26,7 +26,7 @@ from weddingbackup.resources.common import DataClass, LocationPhase
 from weddingbackup.resources.kind import KindStatus
 from weddingbackup.resources.recovery_request import RecoveryRequest
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
-from weddingbackup.rules import backup, locations, policy, recovery
+from weddingbackup.rules import backup, erasure, locations, policy, recovery
 from weddingbackup.rules.conditions import State, summary
 from weddingbackup.rules.workload import Problem
 
@@ -139,7 +139,7 @@ def registered(phase: backup_location.Phase) -> list[BackupLocation]:
 
 def probed(fault: locations.Fault, location: BackupLocation = LOCATION) -> backup_location.Status:
     well = fault is locations.Fault.NONE
-    finding = locations.Finding(fault, well, well, 20, backup_location.Capabilities(), "", 3)
+    finding = locations.Finding(fault, well, well, well, 20, backup_location.Capabilities(), "", 3)
     return locations.judge(location, finding, now=NOW)
 
 
@@ -189,6 +189,7 @@ STATUSES: list[tuple[str, KindStatus, str, Reading]] = [
     ("a policy is suspended", assessed([], WELL, suspend=True), "Suspended", Reading.CURRENT),
     ("a policy waits for probes", assessed([], UNPROBED), "Pending", Reading.IN_PROGRESS),
     ("a policy is not served", policy.blocked(POLICY, PROBLEM, now=NOW), "Blocked", Reading.FAILED),
+    ("a policy is erased", erasure.erasing(POLICY, "", now=NOW), "Erasing", Reading.IN_PROGRESS),
     ("a location is well", probed(locations.Fault.NONE), "Healthy", Reading.CURRENT),
     ("a location is read-only", probed(locations.Fault.NONE, READ_ONLY), "ReadOnly", Reading.CURRENT),
     (
