@@ -12,7 +12,7 @@ from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.errors import RefusedError, VaultDamageError, VaultError
 from weddingbackup.vault.manifest import read_plain
 from weddingbackup.vault.names import SNAPSHOTS, base_name, digest_of, snapshot_job
-from weddingbackup.vault.objects import get_object
+from weddingbackup.vault.objects import get_object, reachable
 from weddingbackup.vault.parallel import MAJORITY, Patience, ask_all
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def catalog(
     """List the recovery points whose manifests' names begin with `prefix`; see `Patience`."""
     listings: list[tuple[Store, list[ObjectInfo]]] = []
     unanswered: dict[str, str] = {}
-    answers = ask_all(stores, lambda s: list(s.list(prefix)), patience)
+    answers = ask_all(stores, lambda s: list(reachable(s.list(prefix))), patience)
     for store, found in zip(stores, answers, strict=True):
         if isinstance(found, StoreError):
             unanswered[store.location] = str(found)

@@ -32,7 +32,7 @@ from weddingbackup.vault.names import (
     snapshot_job,
     verify,
 )
-from weddingbackup.vault.objects import get_object
+from weddingbackup.vault.objects import get_object, reachable
 from weddingbackup.vault.pack import FLAG_ZSTD, RECORD, open_pack_index
 from weddingbackup.vault.parallel import Patience, ask_all
 
@@ -113,7 +113,7 @@ class _Check:
 
     def _list(self) -> dict[str, dict[str, int]]:
         listings = {}
-        answers = ask_all(self._stores, lambda s: {i.name: i.size for i in s.list("")})
+        answers = ask_all(self._stores, lambda s: {i.name: i.size for i in reachable(s.list(""))})
         for store, found in zip(self._stores, answers, strict=True):
             if isinstance(found, StoreError):
                 self._note(store.location, "", Problem.UNREADABLE, str(found))
