@@ -12,15 +12,20 @@ from typing import Any
 
 import structlog
 
+# Each keeps what its first group matched. Where a secret's end is in doubt, more is taken out.
 _SECRETS = (
-    # user:password@ in a connection URI, of PostgreSQL or of a proxy
-    re.compile(r"(?<=://)[^/\s@'\"]+@"),
-    # password=… in a libpq connection string, quoted or not
-    re.compile(r"(?i)(?<=password=)('(?:[^'\\]|\\.)*'|[^\s&'\"]+)"),
+    # user:password@ in a connection URI, of PostgreSQL or of a proxy; to the last @, for people
+    # write passwords with @ and / in them, too
+    re.compile(r"(://)\S+(?=@)"),
+    # a named secret, quoted or not: in a libpq connection string, an Azure one, YAML, JSON
+    re.compile(
+        r"(?i)((?:password|secret_?access_?key|account_?key|authorization)['\"]?[ \t]*[=:][ \t]*)"
+        r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|(?:(?:bearer|basic)[ \t]+)?\S+)"
+    ),
     # the query of a signed request: whoever holds it may do what it says until it expires
     re.compile(
-        r"(?i)(?<=[?&])((?:x-amz-|x-goog-|googleaccessid|sig=|signature=|sv=|se=|sp=|awsaccesskeyid)"
-        r"[^\s'\"]*)"
+        r"(?i)([?&])(?:x-amz-|x-goog-|googleaccessid|sig=|signature=|sv=|se=|sp=|awsaccesskeyid)"
+        r"[^\s'\"]*"
     ),
 )
 
@@ -28,7 +33,7 @@ _SECRETS = (
 def redact(text: str) -> str:
     """The text with passwords and signatures taken out, for messages that others wrote."""
     for secret in _SECRETS:
-        text = secret.sub("***", text)
+        text = secret.sub(r"\1***", text)
     return text
 
 
