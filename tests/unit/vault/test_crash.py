@@ -96,12 +96,14 @@ def test_killed_at_every_operation(first: bool) -> None:
 
 
 def gather_packs(world: World) -> dict[str, bytes]:
-    """Take all packs away, and all faults."""
+    """Take all packs away, and all faults. Threads that the killed writer left keep the old stores."""
     packs: dict[str, bytes] = {}
-    for store in world.stores:
-        store.fault = None
-        packs |= {name: data for name, data in store.objects.items() if name.startswith("packs/")}
-        store.objects = {n: d for n, d in store.objects.items() if n not in packs}
+    fresh = [MemoryStore(store.location) for store in world.stores]
+    for old, new in zip(world.stores, fresh, strict=True):
+        objects = dict(old.objects)
+        packs |= {name: data for name, data in objects.items() if name.startswith("packs/")}
+        new.objects = {n: d for n, d in objects.items() if n not in packs}
+    world.stores = fresh
     assert packs
     return packs
 
