@@ -67,16 +67,20 @@ def write_report(report: Model, path: Path) -> None:
 def shorten(report: Model, limit: int = LIMIT_BYTES) -> bytes:
     """The report as JSON of at most `limit` bytes.
 
-    The kubelet cuts what is longer, and JSON cut off says nothing. So first texts and lists of texts
-    lose their ends, then lists of rows. The log has the whole.
+    The kubelet cuts what is longer, and JSON cut off says nothing. So messages, warnings and the
+    list of damaged objects lose their ends. Names and numbers never do: a manifest's name that lost
+    its end names nothing. The log has the whole.
     """
     whole = report.dump()
+    data = b""
     for texts, length, rows in (
         (40, 800, 200),
-        (10, 300, 200),
-        (5, 120, 40),
+        (10, 300, 40),
+        (5, 120, 20),
         (1, 80, 10),
-        (0, 80, 0),
+        (1, 40, 5),
+        (0, 20, 2),
+        (0, 1, 0),
     ):
         data = report.__class__.model_validate(_cut(whole, texts, length, rows)).to_json().encode()
         if len(data) <= limit:
@@ -85,15 +89,22 @@ def shorten(report: Model, limit: int = LIMIT_BYTES) -> bytes:
 
 
 def _cut(value: Any, texts: int, length: int, rows: int) -> Any:
-    """The value with lists of texts, texts and lists of rows cut to these lengths."""
-    if isinstance(value, str):
-        return value if len(value) <= length else value[: length - 1] + "…"
-    if isinstance(value, dict):
-        return {key: _cut(member, texts, length, rows) for key, member in value.items()}
-    if isinstance(value, list) and value and isinstance(value[0], str):
-        kept = [_cut(text, texts, length, rows) for text in value[:texts]]
-        left = len(value) - len(kept)
-        return [*kept, f"… and {left} more"] if left else kept
+    """The value with its messages, warnings and damaged objects cut to these lengths."""
     if isinstance(value, list):
-        return [_cut(row, texts, length, rows) for row in value[:rows]]
-    return value
+        return [_cut(row, texts, length, rows) for row in value]
+    if not isinstance(value, dict):
+        return value
+    short = {key: _cut(member, texts, length, rows) for key, member in value.items()}
+    if "message" in value:
+        short["message"] = _text(value["message"], length)
+    if "warnings" in value:
+        kept = [_text(text, length) for text in value["warnings"][:texts]]
+        left = len(value["warnings"]) - len(kept)
+        short["warnings"] = [*kept, _text(f"… and {left} more", length)] if left else kept
+    if "damaged" in value:
+        short["damaged"] = value["damaged"][:rows]
+    return short
+
+
+def _text(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -35,7 +35,7 @@ def test_a_backups_report_always_fits_and_stays_a_report(
     locations: list[str], sources: list[list[str]], message: str
 ) -> None:
     report = BackupReport(
-        manifest="snapshots/2026/12/05/" + "a" * 100,
+        manifest="snapshots/2026/12/05/" + "a" * 101,
         sha256="b" * 64,
         started_at=NOW,
         finished_at=NOW,
@@ -54,6 +54,37 @@ def test_a_backups_report_always_fits_and_stays_a_report(
     found = BackupReport.model_validate_json(data)
     assert (found.manifest, found.sha256) == (report.manifest, report.sha256)
     assert [row.name for row in found.locations] == [row.name for row in report.locations]
+    assert [row.name for row in found.sources] == [row.name for row in report.sources]
+
+
+def test_a_report_at_its_largest_fits() -> None:
+    """As many rows as a policy can have, each with the longest names and much to say."""
+    much = ["\U0001f492" * 1000] * 40
+    report = BackupReport(
+        manifest="snapshots/2026/12/05/" + "a" * 101,
+        sha256="b" * 64,
+        started_at=NOW,
+        finished_at=NOW,
+        locations=[
+            LocationReport(
+                name=f"{n}" * 40, phase=LocationPhase.LAGGING, bytes=10**13, message=much[0]
+            )
+            for n in range(9)
+        ],
+        sources=[
+            SourceReport(
+                name=f"{n:02}" * 16,
+                data_class=DataClass.PORTFOLIO,
+                files=10**8,
+                bytes=10**13,
+                new_bytes=10**13,
+                warnings=much,
+            )
+            for n in range(16)
+        ],
+    )
+    found = BackupReport.model_validate_json(shorten(report))
+    assert found.manifest == report.manifest
     assert [row.name for row in found.sources] == [row.name for row in report.sources]
 
 
