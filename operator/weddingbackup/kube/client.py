@@ -73,6 +73,7 @@ NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 SECRETS = Resource("", "v1", "secrets", "Secret")
 CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 PODS = Resource("", "v1", "pods", "Pod")
+SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 EVENTS = Resource("", "v1", "events", "Event")
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")
 JOBS = Resource("batch", "v1", "jobs", "Job")
@@ -82,9 +83,12 @@ LOCATIONS = Resource(
 POLICIES = Resource(names.GROUP, names.VERSION, "weddingbackuppolicies", "WeddingBackupPolicy")
 BACKUPS = Resource(names.GROUP, names.VERSION, "backupjobs", "BackupJob")
 REQUESTS = Resource(names.GROUP, names.VERSION, "recoveryrequests", "RecoveryRequest")
+DATABASES = Resource(
+    names.GROUP, names.VERSION, "backupdatabases", "BackupDatabase", namespaced=False
+)
 ALERTS = Resource(names.GROUP, names.VERSION, "backupalerts", "BackupAlert")
 
-OUR_KINDS = (LOCATIONS, POLICIES, BACKUPS, REQUESTS, ALERTS)
+OUR_KINDS = (LOCATIONS, DATABASES, POLICIES, BACKUPS, REQUESTS, ALERTS)
 
 
 class Cluster:

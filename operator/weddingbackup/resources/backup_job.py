@@ -6,7 +6,13 @@ from typing import Annotated
 from pydantic import Field
 
 from weddingbackup.resources.base import Model, Time
-from weddingbackup.resources.common import DataClass, LocationPhase, NameRef
+from weddingbackup.resources.common import (
+    DataClass,
+    LocationPhase,
+    NameRef,
+    Reported,
+    VaultStatus,
+)
 from weddingbackup.resources.fields import keyed_by
 from weddingbackup.resources.kind import (
     AGE,
@@ -49,15 +55,6 @@ class Spec(ImmutableSpec):
     """Why the backup is made: Scheduled is the operator's, Manual and Emergency are people's."""
     scheduled_at: Time | None = None
     """The moment of the schedule that this backup stands for; without it, its creation."""
-
-
-class VaultStatus(Model):
-    """Where the backup goes."""
-
-    id: Annotated[str, Field(max_length=64)]
-    """The vault's id."""
-    prefix: Annotated[str, Field(max_length=253)]
-    """The vault's place below each location's own prefix."""
 
 
 class LocationStatus(Model):
@@ -120,7 +117,7 @@ class WorkerJob(Model):
     name: Annotated[str, Field(max_length=253)]
     """Its name."""
     uid: Annotated[str, Field(max_length=64)] = ""
-    """Its UID: a Job of the same name with another UID is not believed."""
+    """Its UID: a Job of the same name with another UID is neither believed nor served."""
     attempt: Annotated[int, Field(ge=0)] = 0
     """How many pods it has tried."""
 
@@ -146,8 +143,12 @@ class Status(KindStatus):
     """One row a source."""
     progress: Progress | None = None
     """How far the reading of the sources is."""
+    reported: Reported | None = None
+    """What the worker last told the broker, which writes this and nobody else."""
+    announced: ManifestStatus | None = None
+    """The one manifest that the broker takes from this backup. It is written before any location gets it; whether it is the commit, manifest says."""
     manifest: ManifestStatus | None = None
-    """The manifest that is this backup's commit."""
+    """The manifest that is this backup's commit: a quorum of locations was seen to hold it."""
     job: WorkerJob | None = None
     """The Kubernetes Job that does the work."""
     point_time: Time | None = None

@@ -10,6 +10,7 @@ from weddingbackup.resources.base import Model, Rule, Time
 from weddingbackup.resources.common import Provider, SecretRef
 from weddingbackup.resources.fields import Cel, Country, Duration, Latitude, Longitude, Says
 from weddingbackup.resources.kind import AGE, Column, Definition, Kind, KindStatus, Scope, name_rule
+from weddingbackup.resources.selectors import LabelSelector
 
 
 class AccessMode(StrEnum):
@@ -98,6 +99,8 @@ class Spec(Model):
     """Secret in the operator's namespace whose key ca.crt holds the authorities (PEM) to trust for this endpoint."""
     credentials_secret_ref: SecretRef
     """Secret in the operator's namespace with the credentials. Keys for S3 and R2: accessKeyId, secretAccessKey; GCS: serviceAccount.json; Azure: accountName, accountKey."""
+    allowed_namespaces: LabelSelector | None = None
+    """Only namespaces with these labels may keep copies here; without it, all may. Who loses the right keeps what is there, and can neither add to it nor read it."""
     access_mode: AccessMode = AccessMode.READ_WRITE
     """ReadOnly keeps new backups away; recoveries still read from it."""
     probe: Probe = Probe()

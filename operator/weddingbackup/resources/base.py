@@ -58,17 +58,17 @@ class OneOf(Model):
     """A union: exactly one of its members is set."""
 
     members: ClassVar[tuple[str, ...]]
-    """Names of the fields; they are the same in Python and in the API."""
+    """Names of the fields, in Python."""
 
     @classmethod
     def cel_rules(cls) -> tuple[Rule, ...]:
         """One rule for the union, then those of the class."""
-        present = ", ".join(f"has(self.{member})" for member in cls.members)
+        present = ", ".join(f"has(self.{to_camel(member)})" for member in cls.members)
         return (Rule(f"[{present}].exists_one(set, set)", cls._message()), *cls.rules)
 
     @classmethod
     def _message(cls) -> str:
-        return f"write exactly one of: {', '.join(cls.members)}"
+        return f"write exactly one of: {', '.join(map(to_camel, cls.members))}"
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

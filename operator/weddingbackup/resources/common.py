@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from weddingbackup.resources.base import Model, OneOf
+from weddingbackup.resources.base import Model, OneOf, Time
 from weddingbackup.resources.fields import ObjectName, Says
 
 
@@ -73,6 +73,13 @@ class NameRef(Model):
     """The object's name."""
 
 
+class DatabaseRef(Model):
+    """A BackupDatabase, by name."""
+
+    name: ObjectName
+    """The BackupDatabase's name."""
+
+
 SqlName = Annotated[str, Field(min_length=1, max_length=63)]
 """An identifier as PostgreSQL keeps it: at most 63 bytes; quoted by us wherever it is used."""
 
@@ -102,3 +109,29 @@ class Table(OneOf):
     """Rows whose columns have these values, for example wedding_id: w-2026-1205-017."""
     via: Via | None = None
     """Rows that point to chosen rows of another table by a foreign key."""
+
+
+class VaultStatus(Model):
+    """The vault that an object works with."""
+
+    id: Annotated[str, Field(max_length=64)]
+    """The vault's id."""
+    prefix: Annotated[str, Field(max_length=253)]
+    """The vault's place below each location's own prefix."""
+
+
+class Reported(Model):
+    """What the worker last told the broker."""
+
+    at: Time
+    """When it did."""
+    bytes_done: Annotated[int, Field(ge=0)] = 0
+    """Bytes done so far."""
+    bytes_total: Annotated[int, Field(ge=0)] | None = None
+    """Bytes to do in all, where that is known."""
+    files: Annotated[int, Field(ge=0)] | None = None
+    """Files done so far."""
+    locations: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(max_length=32)] = Field(
+        default_factory=dict
+    )
+    """Bytes sent to each location so far, or read from it."""

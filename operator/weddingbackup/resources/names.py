@@ -23,3 +23,9 @@ FINALIZER: Final = f"{GROUP}/protect"
 
 MANAGER: Final = "wedding-backup-operator"
 """Field manager, source of events, and the value of app.kubernetes.io/managed-by."""
+
+WORKER_ACCOUNT: Final = "weddingbackup-worker"
+"""The ServiceAccount of workers, the same name in every namespace; it has no right in Kubernetes."""
+
+LABEL_OWNER: Final = f"{GROUP}/owner-uid"
+"""On Jobs in the operator's namespace that work for an object elsewhere: the object's UID."""

@@ -7,11 +7,14 @@ from pydantic import Field
 
 from weddingbackup.resources.base import Model, OneOf, Rule, Time
 from weddingbackup.resources.common import (
+    DatabaseRef,
     DataClass,
     NameRef,
     Privilege,
+    Reported,
     SecretKeyRef,
     SqlName,
+    VaultStatus,
 )
 from weddingbackup.resources.fields import UNIQUE, FolderPath, ObjectName, SourceName, keyed_by
 from weddingbackup.resources.kind import (
@@ -55,6 +58,15 @@ class SourcePhase(StrEnum):
     FAILED = "Failed"
 
 
+class PolicyRef(Model):
+    """A WeddingBackupPolicy, by name."""
+
+    name: ObjectName
+    """The policy's name."""
+    namespace: ObjectName | None = None
+    """The policy's namespace, where it is not the request's: that policy has to name this namespace in spec.recovery.allowedNamespaces."""
+
+
 class VolumeTarget(Model):
     """A persistent volume claim to restore files into."""
 
@@ -64,11 +76,15 @@ class VolumeTarget(Model):
     """Folder inside the volume, for example restored/2026; without it, the volume's top."""
 
 
-class PostgresTarget(Model):
+class PostgresTarget(OneOf):
     """A database to restore rows into."""
 
-    connection_secret_ref: SecretKeyRef
+    members = ("connection_secret_ref", "database_ref")
+
+    connection_secret_ref: SecretKeyRef | None = None
     """Secret in the request's namespace whose key (uri, if none is named) holds a connection string, postgresql://…."""
+    database_ref: DatabaseRef | None = None
+    """A BackupDatabase that serves the request's namespace. Only rows that it gives to this namespace are written."""
     schema_name: SqlName | None = Field(default=None, alias="schema")
     """Schema to restore into; without it, the schemas that the rows came from. Its tables have to exist."""
 
@@ -91,8 +107,8 @@ class Spec(ImmutableSpec):
 
     order = "RecoveryRequest"
 
-    policy_ref: NameRef
-    """The WeddingBackupPolicy, in the same namespace, whose data is brought back."""
+    policy_ref: PolicyRef
+    """The WeddingBackupPolicy whose data is brought back."""
     point_in_time: Time | None = None
     """Bring back the newest point that is not later than this moment, for example 2026-12-05T13:30:00Z; without it, the newest."""
     backup_job_ref: NameRef | None = None
@@ -112,6 +128,11 @@ class Spec(ImmutableSpec):
         Rule(
             "!(has(self.pointInTime) && has(self.backupJobRef))",
             "write only one of pointInTime and backupJobRef; neither brings back the newest point",
+        ),
+        Rule(
+            "!has(self.policyRef.namespace) || (has(self.targets) && self.targets.size() > 0)",
+            "a policy of another namespace is restored to places of this one: write targets for all"
+            " its sources, or name in sources those that targets has",
         ),
         Rule(
             "!has(self.targets) || !has(self.sources) || self.sources.size() == 0"
@@ -177,6 +198,8 @@ class Status(KindStatus):
 
     phase: Phase = Phase.PENDING
     """Completed: all that was asked for is verified and in place. PartiallyFailed: some sources are, others are not."""
+    vault: VaultStatus | None = None
+    """The vault that the point is in."""
     point: PointStatus | None = None
     """The recovery point that was chosen."""
     recovered_to: Time | None = None
@@ -191,10 +214,12 @@ class Status(KindStatus):
         default_factory=list
     )
     """One row a source."""
+    reported: Annotated[dict[str, Reported], Field(max_length=16)] = Field(default_factory=dict)
+    """What the workers last told the broker, by source; it writes this and nobody else."""
     locations: Annotated[list[LocationStatus], Field(max_length=32), keyed_by("name")] = Field(
         default_factory=list
     )
-    """What each location gave."""
+    """The locations that it may read from, and what each gave."""
     locations_used: Annotated[int, Field(ge=0)] | None = None
     """From how many locations data was read."""
     started_at: Time | None = None

@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from weddingbackup.resources.backup_alert import BackupAlert
+from weddingbackup.resources.backup_database import BackupDatabase
 from weddingbackup.resources.backup_job import BackupJob
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.fields import with_rules
@@ -26,6 +27,7 @@ from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
 
 KINDS: Final[tuple[type[Kind], ...]] = (
     BackupAlert,
+    BackupDatabase,
     BackupJob,
     BackupLocation,
     RecoveryRequest,

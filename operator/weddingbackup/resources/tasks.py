@@ -1,7 +1,8 @@
 """What a worker is told: its one job, handed over as JSON in an environment variable of its pod.
 
-A task holds no secret: credentials, connection strings and the vault's kit are files that the pod
-mounts, at the paths below.
+A task holds no secret. Backup and restore get keys and signed requests from the broker, by the token
+of their pod; copy, check and erase run in the operator's namespace, and their pods mount the
+locations' credentials. Connection strings are files too, at the paths below.
 """
 
 from pathlib import PurePosixPath
@@ -15,8 +16,8 @@ from weddingbackup.resources.common import DataClass, Privilege, Provider, Table
 VARIABLE: Final = "WEDDINGBACKUP_TASK"
 
 _CONFIG: Final = PurePosixPath("/etc/weddingbackup")
-KIT_FILE: Final = str(_CONFIG / "kit" / "kit.json")
-"""The vault's keys; mounted for backup and restore, never for copy and erase."""
+TOKEN_FILE: Final = "/var/run/secrets/weddingbackup/token"
+"""What a backup's or restore's pod shows the broker; renewed by the kubelet."""
 SCRATCH: Final = "/scratch"
 """An empty directory that lives as long as the pod."""
 TERMINATION_LOG: Final = "/dev/termination-log"
@@ -66,6 +67,15 @@ class VaultRef(Model):
     prefix: str
 
 
+class BrokerAccess(Model):
+    """Where the broker is."""
+
+    url: str
+    """https://…, without a path."""
+    authorities: str
+    """PEM: who vouches for its certificate, and nobody else does."""
+
+
 class PointRef(Model):
     """One recovery point, pinned: a manifest's name and the SHA-256 (hex) of its stored bytes."""
 
@@ -88,15 +98,23 @@ class PostgresSource(Model):
     tables: list[Table]
 
 
+class SharedDatabase(Model):
+    """Rows of a BackupDatabase, which the broker reads and writes for the worker."""
+
+    database: str
+    """Its name, for messages: the broker goes by what it knows itself."""
+
+
 class SourceTask(OneOf):
     """One source to back up: exactly one of its members is set."""
 
-    members = ("volume", "postgres")
+    members = ("volume", "postgres", "shared")
 
     name: str
     data_class: DataClass
     volume: VolumeSource | None = None
     postgres: PostgresSource | None = None
+    shared: SharedDatabase | None = None
 
 
 class VolumeTarget(Model):
@@ -115,10 +133,11 @@ class PostgresTarget(Model):
 class RestoreTarget(OneOf):
     """Where one source is put back: exactly one member is set."""
 
-    members = ("volume", "postgres")
+    members = ("volume", "postgres", "shared")
 
     volume: VolumeTarget | None = None
     postgres: PostgresTarget | None = None
+    shared: SharedDatabase | None = None
 
 
 class BackupTask(Model):
@@ -126,8 +145,10 @@ class BackupTask(Model):
 
     job: ObjectRef
     scheduled_at: Time
+    broker: BrokerAccess
     vault: VaultRef
-    locations: list[LocationAccess]
+    locations: list[str]
+    """Names, of those that the broker gives access to: all of them."""
     quorum: int
     sources: list[SourceTask]
 
@@ -136,9 +157,9 @@ class RestoreTask(Model):
     """One source of one recovery point, put back."""
 
     request: ObjectRef
+    broker: BrokerAccess
     vault: VaultRef
     point: PointRef
-    locations: list[LocationAccess]
     source: str
     target: RestoreTarget
     privilege: Privilege = Privilege.APP
@@ -149,6 +170,9 @@ class CopyTask(Model):
 
     vault: VaultRef
     manifests: list[str]
+    verify: bool = False
+    """Read what the target has of these points, and replace what is damaged: for locations that
+    do not check on arrival that the bytes are those that were signed for."""
     target: str
     """Name of the location to fill; it is one of `locations`."""
     locations: list[LocationAccess]

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from weddingbackup.resources.base import Model, OneOf, Rule, Time
 from weddingbackup.resources.common import (
+    DatabaseRef,
     DataClass,
     Privilege,
     Provider,
@@ -33,6 +34,7 @@ from weddingbackup.resources.fields import (
     keyed_by,
 )
 from weddingbackup.resources.kind import AGE, Column, Definition, Kind, KindStatus, Scope, name_rule
+from weddingbackup.resources.selectors import LabelSelector, LabelValue
 
 
 class Tier(StrEnum):
@@ -104,11 +106,15 @@ class Wedding(Model):
     """The wedding does not take place. Its recovery points are kept as the retention says."""
 
 
-class Postgres(Model):
-    """The rows of one wedding in a PostgreSQL database."""
+class Postgres(OneOf):
+    """The rows of one wedding in a PostgreSQL database: its own connection, or a shared database."""
 
-    connection_secret_ref: SecretKeyRef
+    members = ("connection_secret_ref", "database_ref")
+
+    connection_secret_ref: SecretKeyRef | None = None
     """Secret in the policy's namespace whose key (uri, if none is named) holds a connection string, postgresql://…. The backup sees what its role may see."""
+    database_ref: DatabaseRef | None = None
+    """A BackupDatabase that an administrator has registered and that serves this namespace. Of the rows that tables choose, only those that it gives to this namespace are seen."""
     tables: Annotated[
         list[Table],
         Field(min_length=1, max_length=64),
@@ -172,49 +178,6 @@ class Redundancy(Model):
             "write minProviders and minRegions that are not larger than copies",
         ),
     )
-
-
-class SelectorOperator(StrEnum):
-    """How a label is compared."""
-
-    IN = "In"
-    NOT_IN = "NotIn"
-    EXISTS = "Exists"
-    DOES_NOT_EXIST = "DoesNotExist"
-
-
-LabelValue = Annotated[str, Field(max_length=63)]
-
-
-class SelectorExpression(Model):
-    """One comparison of a label."""
-
-    key: Annotated[str, Field(min_length=1, max_length=316)]
-    """The label's key."""
-    operator: SelectorOperator
-    """In and NotIn compare with values; Exists and DoesNotExist need none."""
-    values: Annotated[list[LabelValue], Field(max_length=32)] = Field(default_factory=list)
-    """The values for In and NotIn."""
-
-    rules = (
-        Rule(
-            "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
-            "write values with In and NotIn, and none with Exists and DoesNotExist",
-        ),
-    )
-
-
-class LabelSelector(Model):
-    """Chooses objects by their labels, as everywhere in Kubernetes: all conditions must hold."""
-
-    match_labels: Annotated[dict[str, LabelValue], Field(max_length=16)] = Field(
-        default_factory=dict
-    )
-    """Labels that the object must have, with these values."""
-    match_expressions: Annotated[list[SelectorExpression], Field(max_length=16)] = Field(
-        default_factory=list
-    )
-    """Comparisons that must all hold."""
 
 
 class Placement(Model):
@@ -282,6 +245,15 @@ class Retention(Model):
     """The newest point of each of the last this many years that have one."""
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
     """When the policy is deleted, Retain keeps all its recovery points (a policy made anew under its name finds them), Erase destroys its keys and removes them."""
+
+
+class Recovery(Model):
+    """Who else may bring this policy's data back."""
+
+    allowed_namespaces: Annotated[list[ObjectName], Field(max_length=32), UNIQUE] = Field(
+        default_factory=list
+    )
+    """Other namespaces whose RecoveryRequests may name this policy and bring its data back into themselves. Whoever may make requests there reads all of this policy's data."""
 
 
 class TaintEffect(StrEnum):
@@ -377,6 +349,8 @@ class Spec(Model):
     """Whether changes between backups are captured. Only Never is possible in this version."""
     retention: Retention = Retention()
     """Which recovery points are kept at least, and what becomes of them when the policy is deleted."""
+    recovery: Recovery = Recovery()
+    """Who else may bring this policy's data back; nobody, if nothing is said."""
     worker: Worker = Worker()
     """How the pods that do the work run."""
     trigger: Trigger | None = None
@@ -441,6 +415,8 @@ class Status(KindStatus):
     """The text of spec.trigger.manual for which a backup was last ordered."""
     last_manual_generation: Annotated[int, Field(ge=0)] | None = None
     """The newest generation of the policy that was looked at for it: only a later edit can ask anew."""
+    stored_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Bytes that its vault takes at one location, as last listed there; every copy takes as much."""
     estimated_recovery_seconds: Annotated[int, Field(ge=0)] | None = None
     """How long a recovery would take now, from what was measured."""
 

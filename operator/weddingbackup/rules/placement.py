@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import combinations
 
-from weddingbackup.resources.wedding_backup_policy import (
+from weddingbackup.resources.selectors import (
     LabelSelector,
     SelectorExpression,
     SelectorOperator,

@@ -3,7 +3,7 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weddingbackup.resources.wedding_backup_policy import (
+from weddingbackup.resources.selectors import (
     LabelSelector,
     SelectorExpression,
     SelectorOperator,
