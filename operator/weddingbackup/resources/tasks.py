@@ -16,7 +16,7 @@ from weddingbackup.resources.common import DataClass, Privilege, Provider, Table
 VARIABLE: Final = "WEDDINGBACKUP_TASK"
 
 _CONFIG: Final = PurePosixPath("/etc/weddingbackup")
-TOKEN_FILE: Final = "/var/run/secrets/weddingbackup/token"
+TOKEN_FILE: Final = "/var/run/secrets/weddingbackup/token"  # noqa: S105  a path
 """What a backup's or restore's pod shows the broker; renewed by the kubelet."""
 SCRATCH: Final = "/scratch"
 """An empty directory that lives as long as the pod."""
