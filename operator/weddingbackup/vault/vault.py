@@ -14,11 +14,10 @@ from weddingbackup.vault.objects import digest, put_object
 from weddingbackup.vault.parallel import MAJORITY, Patience, ask_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from weddingbackup.stores.api import Store
     from weddingbackup.vault.keyring import Keyring
-    from weddingbackup.vault.kit import Kit
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +37,13 @@ class Vault:
     @classmethod
     def open(
         cls,
-        kit: Kit,
+        keyring: Keyring,
+        founding: Mapping[str, bytes],
         stores: Sequence[Store],
         *,
-        classes: Collection[str] | None = None,
         random: Callable[[int], bytes] = os.urandom,
     ) -> Vault:
-        """Unwrap the keys (of these classes only, if given) and look at the locations' formats.
+        """Look at the locations' formats. Who holds the vault's kit has keys and founding in it.
 
         A location that does not answer, or whose format object is damaged, is tolerated. One that
         holds another vault under this prefix, or a newer format, keeps its place in `stores` and
@@ -52,21 +51,19 @@ class Vault:
 
         Raises:
             RefusedError: all locations hold another vault or a newer format.
-            WrongKeyError: the kit's keys do not belong together.
         """
-        keyring = kit.keyring(classes)
 
         def obstacle(store: Store) -> RefusedError | None:
             try:
                 found = check_format(store.get(FORMAT))
             except VaultDamageError:
-                return None  # the kit has the true one, a check reports this one
+                return None  # the founding has the true one, a check reports this one
             except RefusedError as error:
                 return RefusedError(f"{store.location}: {error}")
             if found == keyring.vault_id:
                 return None
             return RefusedError(
-                f"{store.location} holds vault {found.hex()} here, not {kit.vault_id}: "
+                f"{store.location} holds vault {found.hex()} here, not {keyring.vault_id.hex()}: "
                 "wrong kit, or wrong prefix"
             )
 
@@ -78,7 +75,7 @@ class Vault:
             _Refused(store.location, str(answer)) if isinstance(answer, RefusedError) else store
             for store, answer in zip(stores, found, strict=True)
         )
-        return cls(keyring, tuple(usable), dict(kit.objects), random)
+        return cls(keyring, tuple(usable), dict(founding), random)
 
     def ensure(self, store: Store) -> None:
         """Put the founding objects at a location where they are missing.

@@ -84,10 +84,7 @@ class Sink:
     def store(self, kind: Kind, data: bytes | memoryview) -> bytes:
         """Store a chunk or tree node unless it is there; gives its id."""
         if len(data) > MAX_CHUNK:
-            raise RefusedError(
-                f"{self._result.name} has a directory page of {len(data)} bytes, which is more than "
-                f"the format's {MAX_CHUNK}: a file of it is too large (about 400 GiB)"
-            )
+            raise RefusedError(f"{self._result.name} has {_too_large(kind, len(data))}")
         wanted = chunk_id(self._key, data)
         known = self._known[kind]
         if not known.refer(wanted, self.used[kind]):
@@ -99,6 +96,13 @@ class Sink:
     def stored(self, chunk: bytes) -> bool:
         """Whether a data chunk is there; if so the point will need it."""
         return self._known[Kind.DATA].refer(chunk, self.used[Kind.DATA])
+
+
+def _too_large(kind: Kind, size: int) -> str:
+    limit = f"of {size} bytes, where the format takes at most {MAX_CHUNK}"
+    if kind is Kind.TREE:
+        return f"a directory page {limit}: a file in it is too large (about 400 GiB)"
+    return f"a piece of data {limit}: the source has to give smaller ones"
 
 
 class Writer:

@@ -32,9 +32,9 @@ def backup(task: BackupTask, environment: Environment, progress: Progress) -> Ba
     """
     kit = access.kit(environment, task.vault)
     vault = Vault.open(
-        kit,
+        kit.keyring({source.data_class for source in task.sources}),
+        kit.objects,
         access.stores(environment, task.locations, task.vault),
-        classes={source.data_class for source in task.sources},
     )
     job = write.JobFacts(
         uid=task.job.uid,

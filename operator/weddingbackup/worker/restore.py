@@ -36,7 +36,7 @@ def restore(task: RestoreTask, environment: Environment, progress: Progress) -> 
     stores = access.stores(
         environment, task.locations, task.vault, retry=_IMPATIENT if task.locations[1:] else None
     )
-    vault = Vault.open(kit, stores)
+    vault = Vault.open(kit.keyring(), kit.objects, stores)
     rows: int | None = None
     warnings: list[str] = []
     if task.target.volume is not None:

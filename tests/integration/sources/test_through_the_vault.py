@@ -26,7 +26,9 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def vault(tmp_path: Path) -> Vault:
-    found = Vault.open(Kit.found(), [DirectoryStore(tmp_path / name) for name in ("a", "b")])
+    kit = Kit.found()
+    stores = [DirectoryStore(tmp_path / name) for name in ("a", "b")]
+    found = Vault.open(kit.keyring(), kit.objects, stores)
     assert found.init() == {}
     return found
 

@@ -30,16 +30,17 @@ def test_times_are_utc_to_the_second() -> None:
     assert text.moment(time) == "2026-12-05T18:30:01Z"
 
 
-@given(st.binary(max_size=100))
-def test_no_name_can_steer_a_terminal(path: bytes) -> None:
-    assert text.name(path).isprintable()
+@given(path=st.binary(max_size=100), target=st.binary(max_size=100))
+def test_no_name_can_steer_a_terminal(path: bytes, target: bytes) -> None:
+    link = Entry(b"l", EntryType.SYMLINK, target=target)
+    assert text.long_line(path, link).isprintable()
 
 
 @pytest.mark.parametrize(
     ("path", "shown"), [("café".encode(), "café"), (b"caf\xe9", "caf\\xe9"), (b"a\nb", "a\\nb")]
 )
 def test_a_name_is_shown_as_it_is_where_it_can_be(path: bytes, shown: str) -> None:
-    assert text.name(path) == shown
+    assert text.long_line(path, Entry(b"f", EntryType.FILE)).endswith(f"Z {shown}")
 
 
 def test_an_entry_is_shown_like_ls_shows_it() -> None:

@@ -245,7 +245,8 @@ class World:
     def vault(self, stores: Sequence[MemoryStore] | None = None) -> Vault:
         self._jobs += 1
         salts = rng(1000 + self._jobs)
-        return Vault.open(self.kit, stores or self.stores, random=salts)
+        kit = self.kit
+        return Vault.open(kit.keyring(), kit.objects, stores or self.stores, random=salts)
 
     def backup(self, source: Source, uid: str = "", *, vault: Vault | None = None) -> BackupResult:
         vault = vault or self.vault()

@@ -95,6 +95,22 @@ def test_killed_at_every_operation(first: bool) -> None:
         assert {finding.location for finding in findings} <= behind
 
 
+def killed_before_the_index() -> tuple[World, MemorySource, dict[str, bytes]]:
+    """A job of which packs are left and no index: the world, what it read, the packs set aside."""
+    world = World.of("a", "b", "c")
+    source = MemorySource(some_files())
+
+    def no_index(operation: str, name: str) -> None:
+        if operation == "put" and name.startswith("index/"):
+            raise Killed
+
+    for store in world.stores:
+        store.fault = no_index
+    with pytest.raises(Killed):
+        world.backup(source, "job")
+    return world, source, gather_packs(world)
+
+
 def gather_packs(world: World) -> dict[str, bytes]:
     """Take all packs away, and all faults. Threads that the killed writer left keep the old stores."""
     packs: dict[str, bytes] = {}
@@ -109,18 +125,7 @@ def gather_packs(world: World) -> dict[str, bytes]:
 
 
 def test_packs_of_a_killed_writer_are_used() -> None:
-    world = World.of("a", "b", "c")
-    source = MemorySource(some_files())
-
-    def no_index(operation: str, name: str) -> None:
-        if operation == "put" and name.startswith("index/"):
-            raise Killed
-
-    for store in world.stores:
-        store.fault = no_index
-    with pytest.raises(Killed):
-        world.backup(source, "job")
-    packs = gather_packs(world)
+    world, source, packs = killed_before_the_index()
     for store in world.stores:
         store.objects |= packs
     result = world.backup(source, "job")
@@ -130,18 +135,7 @@ def test_packs_of_a_killed_writer_are_used() -> None:
 
 
 def test_packs_that_reached_one_location_are_spread_before_the_commit() -> None:
-    world = World.of("a", "b", "c")
-    source = MemorySource(some_files())
-
-    def no_index(operation: str, name: str) -> None:
-        if operation == "put" and name.startswith("index/"):
-            raise Killed
-
-    for store in world.stores:
-        store.fault = no_index
-    with pytest.raises(Killed):
-        world.backup(source, "job")
-    packs = gather_packs(world)
+    world, source, packs = killed_before_the_index()
     world.stores[0].objects |= packs
     result = world.backup(source, "job")
     assert result.sources[0].new_bytes == 0
@@ -153,18 +147,7 @@ def test_packs_that_reached_one_location_are_spread_before_the_commit() -> None:
 
 def test_a_damaged_pack_of_a_killed_writer_is_stored_anew() -> None:
     """Held at one location, and its head and tail are good: only its bytes as a whole tell."""
-    world = World.of("a", "b", "c")
-    source = MemorySource(some_files())
-
-    def no_index(operation: str, name: str) -> None:
-        if operation == "put" and name.startswith("index/"):
-            raise Killed
-
-    for store in world.stores:
-        store.fault = no_index
-    with pytest.raises(Killed):
-        world.backup(source, "job")
-    left = gather_packs(world)
+    world, source, left = killed_before_the_index()
     for number, bad in enumerate(sorted(left)):
         for store in world.stores:
             store.objects = {n: d for n, d in store.objects.items() if n.startswith(("keys", "fo"))}

@@ -40,7 +40,6 @@ from weddingbackup.vault.objects import get_object
 from weddingbackup.vault.progress import Progress
 from weddingbackup.vault.seal import Kind
 from weddingbackup.vault.sealing import Sealers
-from weddingbackup.vault.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -473,7 +472,7 @@ def test_a_location_that_stands_still_from_the_start_holds_up_nobody() -> None:
     world.stores[2].fault = stall
     world.limits = Limits(pack_bytes=48 * 1024, packs=64, patience_seconds=0, grace_seconds=30)
     source = MemorySource(some_files())
-    vault = Vault.open(world.kit, world.stores[:2], random=rng(3))
+    vault = world.vault(world.stores[:2])
     vault = dataclasses.replace(vault, stores=tuple(world.stores))
     try:
         result = world.backup(source, vault=vault)

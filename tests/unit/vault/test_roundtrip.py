@@ -252,7 +252,8 @@ def test_the_timeline_opens_without_other_classes() -> None:
     for store in world.stores:
         for name in gone:
             del store.objects[name]
-    vault = Vault.open(world.kit, world.stores, classes=[DataClass.TIMELINE])
+    keyring = world.kit.keyring([DataClass.TIMELINE])
+    vault = Vault.open(keyring, world.kit.objects, world.stores)
     target = MemoryTarget()
     restore(vault, point, "plan", target, progress=Progress())
     assert target.files == files
@@ -265,14 +266,13 @@ def test_another_kit_does_not_open_it() -> None:
     world.backup(MemorySource(some_files()))
     other = Kit.found(random=rng(99))
     with pytest.raises(RefusedError, match="wrong kit, or wrong prefix"):
-        Vault.open(other, world.stores)
+        Vault.open(other.keyring(), other.objects, world.stores)
     for store in world.stores:
         del store.objects["format"]
     (point,) = points(world.stores)
+    vault = Vault.open(other.keyring(), other.objects, world.stores)
     with pytest.raises(RefusedError, match="not the recovery point that was meant"):
-        restore(
-            Vault.open(other, world.stores), point, "photos", MemoryTarget(), progress=Progress()
-        )
+        restore(vault, point, "photos", MemoryTarget(), progress=Progress())
 
 
 def test_files_that_cannot_be_read_are_named_and_left_out() -> None:

@@ -31,7 +31,7 @@ def init(places: Places) -> None:
         file.write(kit.to_json())
         file.flush()
         os.fsync(file.fileno())
-    failures = Vault.open(kit, places.stores(kit)).init()
+    failures = Vault.open(kit.keyring(), kit.objects, places.stores(kit)).init()
     click.echo(f"vault {kit.vault_id}, its kit is {places.kit_file}")
     for location in places.locations:
         failure = failures.get(location.location)

@@ -84,7 +84,7 @@ class Places:
     def open(self) -> Vault:
         """Open the vault."""
         kit = self.kit()
-        return Vault.open(kit, self.stores(kit))
+        return Vault.open(kit.keyring(), kit.objects, self.stores(kit))
 
 
 def vault_options(command: Callable[..., None]) -> Callable[..., None]:

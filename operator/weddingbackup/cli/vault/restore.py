@@ -14,6 +14,7 @@ from weddingbackup.cli.vault.uri import connection_string
 from weddingbackup.sources.volume import VolumeTarget
 from weddingbackup.vault import read
 from weddingbackup.vault.catalog import Point
+from weddingbackup.vault.entries import shown
 from weddingbackup.vault.errors import RestoreIncompleteError
 from weddingbackup.vault.opened import OpenedSource
 from weddingbackup.vault.progress import Progress
@@ -116,7 +117,7 @@ def _bring(
     except RestoreIncompleteError as error:
         _tell(error.result)
         for path, problem in error.result.failed[:_SHOWN_FAILURES]:
-            click.echo(f"missing: {text.name(path)}: {problem}", err=True)
+            click.echo(f"missing: {shown(path)}: {problem}", err=True)
         raise click.ClickException(
             f"{len(error.result.failed)} could not be brought back; all others were"
         ) from None

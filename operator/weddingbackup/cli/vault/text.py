@@ -9,6 +9,7 @@ from threading import Event, Thread
 
 import click
 
+from weddingbackup.vault import entries
 from weddingbackup.vault.entries import Entry, EntryType
 from weddingbackup.vault.progress import Progress
 
@@ -39,19 +40,13 @@ def moment(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def name(path: bytes) -> str:
-    """A file's name for a terminal: what could steer the terminal, or is no UTF-8, as an escape."""
-    text = path.decode(errors="backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def long_line(path: bytes, entry: Entry) -> str:
     """One entry in the manner of `ls -l`."""
     mode = stat.filemode(_FORMATS[entry.type] | entry.mode)
     time = datetime.fromtimestamp(entry.mtime_ns // 1_000_000_000, UTC)
-    target = f" -> {name(entry.target)}" if entry.type is EntryType.SYMLINK else ""
+    target = f" -> {entries.shown(entry.target)}" if entry.type is EntryType.SYMLINK else ""
     owner = f"{entry.uid:>5} {entry.gid:>5}"
-    return f"{mode} {owner} {entry.size:>12} {moment(time)} {name(path)}{target}"
+    return f"{mode} {owner} {entry.size:>12} {moment(time)} {entries.shown(path)}{target}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
