@@ -56,6 +56,24 @@ def objects(text: str) -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all(text) if document]
 
 
+def admission(
+    label: str, *options: str, release: str = RELEASE, namespace: str = NAMESPACE
+) -> list[dict[str, Any]]:
+    """The chart's admission policies, in effect in namespaces with this label alone.
+
+    So tests that share a cluster leave each other alone. `kubectl label namespace NAME LABEL=`
+    """
+    text = template("--set=crds.install=false", *options, release=release, namespace=namespace)
+    found = [body for body in objects(text) if body["kind"].startswith("ValidatingAdmissionPolicy")]
+    expressions = [{"key": label, "operator": "Exists"}]
+    for body in found:
+        if body["kind"] == "ValidatingAdmissionPolicyBinding":
+            body["spec"]["matchResources"] = {
+                "namespaceSelector": {"matchExpressions": expressions}
+            }
+    return found
+
+
 def render() -> dict[Path, str]:
     """The generated files: path → text."""
     return {INSTALL: _install(), README: _readme()}

@@ -7,6 +7,11 @@
 {{ include "wedding-backup-operator.fullname" . }}-operator
 {{- end -}}
 
+{{- define "wedding-backup-operator.broker" -}}
+{{ include "wedding-backup-operator.fullname" . }}-broker
+{{- end -}}
+
+{{/* The account of workers in the operator's own namespace, which hold credentials and no keys. */}}
 {{- define "wedding-backup-operator.worker" -}}
 {{ include "wedding-backup-operator.fullname" . }}-worker
 {{- end -}}
@@ -24,6 +29,12 @@
 app.kubernetes.io/name: wedding-backup-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "wedding-backup-operator.brokerSelector" -}}
+app.kubernetes.io/name: wedding-backup-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: broker
 {{- end -}}
 
 {{- define "wedding-backup-operator.labels" -}}
