@@ -102,6 +102,11 @@ class Keyring:
                 keys.append(unwrap(name, objects[name], vault_id, wrapping_keys[class_name]))
         return cls(vault_id, keys)
 
+    @property
+    def keys(self) -> tuple[DataKey, ...]:
+        """All of them, in the order in which they were given."""
+        return tuple(self._by_id.values())
+
     def new_seal(self, kind: Kind, class_name: str, salt: bytes) -> tuple[Header, Seal]:
         """Begin a new object of a class."""
         key = self._key(class_name)

@@ -1,0 +1,73 @@
+"""What one worker's one job may do: everything that the broker allows follows from this."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from weddingbackup.resources.backup_location import BackupLocation
+from weddingbackup.resources.broker import Refusal, RefusalCode
+from weddingbackup.resources.common import DataClass
+from weddingbackup.resources.tasks import ObjectRef, VaultRef
+from weddingbackup.vault.kit import Kit
+
+
+class Purpose(StrEnum):
+    """What a job does with its vault."""
+
+    BACKUP = "backup"
+    RESTORE = "restore"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One job, as its object's status and the vault registry tell it; nothing here comes from a tenant.
+
+    Attributes:
+        namespace: where the worker runs: the organisation's.
+        labels: of that namespace.
+        pod: name of the worker's pod, for the log.
+        pod_uid: tells it from a later one of the same name.
+        owner: the BackupJob or RecoveryRequest that the job is for.
+        policy: name of the policy, in the vault's namespace.
+        classes: the data classes whose keys the job needs.
+        locations: those that it works with, by name.
+        quorum: of a backup.
+        sources: those that the job reads or writes, with their class.
+    """
+
+    purpose: Purpose
+    namespace: str
+    labels: Mapping[str, str]
+    pod: str
+    pod_uid: str
+    owner: ObjectRef
+    policy: str
+    vault: VaultRef
+    kit: Kit = field(repr=False)
+    classes: frozenset[DataClass]
+    locations: Mapping[str, BackupLocation]
+    quorum: int
+    sources: Mapping[str, DataClass]
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.owner.name}"
+
+
+class RefusedError(Exception):
+    """The broker does not do this; the refusal says why, in words fit for whoever asked."""
+
+    def __init__(self, code: RefusalCode, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.refusal = Refusal(code=code, message=message, retry_after_seconds=retry_after)
+
+
+class Authority(Protocol):
+    """Tells what the bearer of a token may do."""
+
+    async def scope(self, token: str) -> Scope:
+        """The job of the worker that shows this token, as it is now.
+
+        Raises:
+            RefusedError: it is no token of a worker whose job is under way.
+        """
