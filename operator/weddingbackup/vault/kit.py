@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,12 +19,14 @@ import msgspec
 from weddingbackup.vault.errors import RefusedError, VaultError
 from weddingbackup.vault.format import check_format, encode_format
 from weddingbackup.vault.keyring import ID_SIZE, SECRET_SIZE, DataKey, Keyring
-from weddingbackup.vault.names import FORMAT, KEY_CLASSES
+from weddingbackup.vault.names import FORMAT, KEY_CLASSES, KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 _VERSION = 1
+_PRINT = 16
+"""Hexadecimal digits of a kit's id, and of a fingerprint."""
 
 
 class _Json(msgspec.Struct, rename="camel"):
@@ -73,6 +76,25 @@ class Kit:
         if check_format(self.objects[FORMAT]) != vault_id:
             raise RefusedError("the kit's format object names another vault than the kit")
         return Keyring.unwrap(vault_id, self.wrapping_keys, self.objects, classes)
+
+    @property
+    def id(self) -> str:
+        """What people call this very kit: the beginning of its file's SHA-256, so `sha256sum` tells it."""
+        return hashlib.sha256(self.to_json()).hexdigest()[:_PRINT]
+
+    def fingerprints(self) -> dict[str, str]:
+        """One a class: whoever holds a kit with the same one can open what the class seals now.
+
+        It changes with the wrapping key and with the data keys that this one opens. It tells nothing of them:
+        what is hashed holds 256 random bits.
+        """
+        found = {}
+        for class_name, wrapping in self.wrapping_keys.items():
+            mine = f"{KEYS}{class_name.lower()}-"
+            data_keys = sorted(name for name in self.objects if name.startswith(mine))
+            text = "\0".join([self.vault_id, class_name, *data_keys]).encode()
+            found[class_name] = hashlib.sha256(wrapping + text).hexdigest()[:_PRINT]
+        return found
 
     def to_json(self) -> bytes:
         """Write the kit; the same kit gives the same bytes. It holds keys: keep it so."""
