@@ -33,7 +33,7 @@ class Context:
 
     @property
     def home(self) -> str:
-        """The operator's own namespace: vaults and credentials are here, and so far workers too."""
+        """The operator's own namespace: vaults and credentials are here, and workers that need those."""
         return self.platform.namespace
 
     def lock(self, resource: Resource, namespace: str | None, name: str) -> asyncio.Lock:
@@ -51,7 +51,7 @@ class Context:
         before = _ready(type(status).model_validate(body.get("status") or {}))
         after = _ready(status)
         try:
-            written = await write_status(self.cluster, resource, body, status.dump())
+            written = await self._write(resource, body, status.dump())
         except ConflictError:
             return False
         if written and after is not None and (before is None or before[1] != after[1]):
@@ -64,6 +64,49 @@ class Context:
                 now=self.now(),
             )
         return True
+
+    async def _write(self, resource: Resource, body: Object, status: Object) -> bool:
+        """Write a status beside the broker, which says every other second how far a worker is.
+
+        Its words are left as they are, and a decision is no older for a new one: it is written all the
+        same, or whoever is slower than the broker would never come to write.
+
+        Raises:
+            ConflictError: something else has changed.
+        """
+        before = _ours(body)
+        status = {**status, **_brokers(body)}
+        for _ in range(_ATTEMPTS):
+            try:
+                return await write_status(self.cluster, resource, body, status)
+            except ConflictError:
+                metadata = body["metadata"]
+                fresh = await self.cluster.get(
+                    resource, metadata["name"], metadata.get("namespace")
+                )
+                if fresh is None or _ours(fresh) != before:
+                    raise
+                body = fresh
+                status = {**status, **_brokers(fresh)}
+        return False
+
+
+_ATTEMPTS = 5
+_BROKERS = "reported"
+"""What the broker alone writes, again and again, of a BackupJob's and a RecoveryRequest's status."""
+
+
+def _brokers(body: Object) -> Object:
+    status = body.get("status") or {}
+    return {_BROKERS: status[_BROKERS]} if _BROKERS in status else {}
+
+
+def _ours(body: Object) -> Object:
+    """What a decision rests on: all of an object but the broker's words and the book-keeping."""
+    status = {key: value for key, value in (body.get("status") or {}).items() if key != _BROKERS}
+    passing = {"resourceVersion", "managedFields"}
+    metadata = {key: value for key, value in body["metadata"].items() if key not in passing}
+    return {"metadata": metadata, "spec": body.get("spec"), "status": status}
 
 
 def _ready(status: KindStatus) -> tuple[bool, str, str] | None:

@@ -16,7 +16,7 @@ from weddingbackup.controller.context import Context
 from weddingbackup.controller.workers import UnmadeError
 from weddingbackup.kube import events, jobs, registry
 from weddingbackup.kube.client import JOBS, PODS, POLICIES, Object
-from weddingbackup.kube.jobs import Shape, Work
+from weddingbackup.kube.jobs import Owner, Shape, Work
 from weddingbackup.resources import names, tasks
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
@@ -32,8 +32,6 @@ _RETRIES = 10_000
 async def erase(context: Context, body: Object) -> str | None:
     """Bring the erasure a step on: what is still to be waited for, or None when all is done."""
     policy = WeddingBackupPolicy.model_validate(body)
-    if policy.metadata.namespace != context.home:
-        return None  # it was never served, so there is nothing
     try:
         waiting = await _step(context, body, policy)
     except UnmadeError as error:
@@ -45,11 +43,11 @@ async def erase(context: Context, body: Object) -> str | None:
 
 async def _step(context: Context, body: Object, policy: WeddingBackupPolicy) -> str | None:
     name = jobs.job_name("er", policy.metadata.name, uid=policy.metadata.uid)
-    seen = await workers.look(context, name, policy.metadata.uid)
+    seen = await workers.look(context, name, Work.ERASE, Owner.of(POLICIES, policy))
     if seen is None:
         return await _plan(context, body, policy, name)
     await _destroy_keys(context, policy)
-    if still := await _stop_others(context, policy):
+    if still := await _stop_others(context, seen.body["metadata"]["labels"][names.LABEL_VAULT]):
         return f"waiting for {still} workers to stop"
     if seen.body["spec"].get("suspend"):
         await context.cluster.patch(JOBS, name, context.home, {"spec": {"suspend": False}})
@@ -69,7 +67,10 @@ async def _plan(
 ) -> str | None:
     try:
         place = await registry.locate(
-            context.cluster, context.home, namespace=context.home, policy=policy.metadata.name
+            context.cluster,
+            context.home,
+            namespace=policy.metadata.namespace or "",
+            policy=policy.metadata.name,
         )
     except VaultError as error:
         await _destroy_keys(context, policy)
@@ -94,13 +95,16 @@ async def _plan(
             "what lies there cannot be read by anybody once the keys are destroyed.",
         )
     job = _build(context, name, policy, place, reachable)
-    await workers.create(context, job, policy.metadata.uid)
+    await workers.create(context, job, Owner.of(POLICIES, policy))
     return "the erasure has been planned"
 
 
 async def _destroy_keys(context: Context, policy: WeddingBackupPolicy) -> None:
     await registry.destroy(
-        context.cluster, context.home, namespace=context.home, policy=policy.metadata.name
+        context.cluster,
+        context.home,
+        namespace=policy.metadata.namespace or "",
+        policy=policy.metadata.name,
     )
 
 
@@ -115,17 +119,26 @@ async def _warn(context: Context, body: Object, message: str) -> None:
     )
 
 
-async def _stop_others(context: Context, policy: WeddingBackupPolicy) -> int:
-    """Delete the policy's other Jobs; how many pods are still there."""
-    mine = {names.LABEL_POLICY: policy.metadata.name}
-    for job in await context.cluster.list(JOBS, context.home, labels=mine):
+async def _stop_others(context: Context, vault: str) -> int:
+    """Delete the vault's other Jobs, wherever they are; how many of its workers' pods are still there."""
+    mine = {names.LABEL_VAULT: vault}
+    for job in await context.cluster.list(JOBS, labels=mine):
         if job["metadata"]["labels"].get(names.LABEL_TASK) != Work.ERASE:
-            await context.cluster.delete(JOBS, job["metadata"]["name"], context.home)
-    pods = await context.cluster.list(PODS, context.home, labels=mine)
-    return sum(
-        pod["metadata"]["labels"].get(names.LABEL_TASK) != Work.ERASE
-        and pod.get("status", {}).get("phase") in {"Pending", "Running"}
-        for pod in pods
+            metadata = job["metadata"]
+            await context.cluster.delete(
+                JOBS, metadata["name"], metadata["namespace"], uid=metadata["uid"]
+            )
+    pods = await context.cluster.list(PODS, labels=mine)
+    return sum(_writes(context, pod) for pod in pods)
+
+
+def _writes(context: Context, pod: Object) -> bool:
+    """Whether this is a worker at work. Anybody may give a pod of their own the same label."""
+    at_home = pod["metadata"]["namespace"] == context.home
+    return (
+        pod.get("status", {}).get("phase") in {"Pending", "Running"}
+        and pod["metadata"]["labels"].get(names.LABEL_TASK) != Work.ERASE
+        and (at_home or pod["spec"].get("serviceAccountName") == names.WORKER_ACCOUNT)
     )
 
 
@@ -147,11 +160,7 @@ def _build(
         shape=_SHAPE,
         mounts=access.mounts(locations),
         labels={names.LABEL_POLICY: policy.metadata.name, names.LABEL_VAULT: place.vault_id},
-        owner={
-            "apiVersion": POLICIES.api_version,
-            "kind": POLICIES.kind,
-            "metadata": {"name": policy.metadata.name, "uid": policy.metadata.uid},
-        },
+        owner=Owner.of(POLICIES, policy),
         suspended=True,
     )
     # Its task cannot be written a second time, so it tries until it is done.

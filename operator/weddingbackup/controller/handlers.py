@@ -16,6 +16,7 @@ import structlog
 from weddingbackup.controller import backups, erasure, locations, policies, recoveries
 from weddingbackup.controller.context import Context
 from weddingbackup.controller.locations import Watch
+from weddingbackup.kube import jobs
 from weddingbackup.kube.client import (
     BACKUPS,
     JOBS,
@@ -143,12 +144,39 @@ class Reconciler:
                 await self.settle(REQUESTS, namespace, body["metadata"]["name"])
 
     async def _tell_waiting(self) -> None:
-        home = self.context.home
         waiting = ((POLICIES, _is_unplaced), (BACKUPS, _is_behind), (REQUESTS, _is_planning))
         for resource, waits in waiting:
-            for body in await self.context.cluster.list(resource, home):
+            for body in await self.context.cluster.list(resource):
                 if waits(body.get("status") or {}):
-                    await self.settle(resource, home, body["metadata"]["name"])
+                    metadata = body["metadata"]
+                    await self.settle(resource, metadata["namespace"], metadata["name"])
+
+    async def job_moved(self, job: Object) -> None:
+        """A worker's Job tells at once what a timer would find later.
+
+        Kubernetes removes Jobs with their owner where both are in one namespace; elsewhere we do.
+        """
+        owner = jobs.owner_of(job, self.context.home)
+        if owner is None:
+            return
+        there = await self.context.cluster.get(owner.resource, owner.name, owner.namespace)
+        if there is not None and there["metadata"]["uid"] == owner.uid:
+            if owner.resource in _RECONCILES and owner.resource is not POLICIES:
+                await self.settle(owner.resource, owner.namespace, owner.name)
+        elif not job["metadata"].get("deletionTimestamp"):
+            await self._remove(job)
+
+    async def gone(self, uid: str) -> None:
+        """Remove the Jobs in the operator's namespace that worked for an object that is gone."""
+        context, mine = self.context, {names.LABEL_OWNER: uid}
+        for job in await context.cluster.list(JOBS, context.home, labels=mine):
+            await self._remove(job)
+
+    async def _remove(self, job: Object) -> None:
+        metadata = job["metadata"]
+        await self.context.cluster.delete(
+            JOBS, metadata["name"], metadata["namespace"], uid=metadata["uid"]
+        )
 
 
 def _passes(error: Exception) -> bool:
@@ -206,17 +234,27 @@ def _register_erasure(registry: kopf.OperatorRegistry, reconciler: Reconciler) -
 
 
 def _register_workers(registry: kopf.OperatorRegistry, reconciler: Reconciler) -> None:
-    """A worker's Job tells at once what a timer would find later."""
-
-    async def worker(*, namespace: str | None, meta: Mapping[str, Any], **_: Any) -> None:
-        for owner in meta.get("ownerReferences") or []:
-            for resource in (BACKUPS, REQUESTS):
-                if owner["kind"] == resource.kind and owner["apiVersion"] == resource.api_version:
-                    await reconciler.settle(resource, namespace, owner["name"])
+    async def worker(*, type: str | None, body: Mapping[str, Any], **_: Any) -> None:  # noqa: A002  Kopf's word
+        try:
+            if type != "DELETED" or "ownerReferences" in body["metadata"]:
+                await reconciler.job_moved(dict(body))
+        except ApiError as error:
+            _log.warning("a Job's owner was not looked for", error=str(error))
 
     kopf.on.event(
         *_address(JOBS), registry=registry, id="worker", labels={names.LABEL_TASK: kopf.PRESENT}
     )(worker)
+
+    async def gone(*, type: str | None, uid: str, **_: Any) -> None:  # noqa: A002  likewise
+        if type == "DELETED":
+            try:
+                await reconciler.gone(uid)
+            except ApiError as error:
+                # Found again when the operator starts, or by its Job's next event.
+                _log.warning("Jobs were not removed", error=str(error))
+
+    for resource in (POLICIES, BACKUPS):
+        kopf.on.event(*_address(resource), registry=registry, id="gone")(gone)
 
 
 def _on_change(
@@ -261,7 +299,10 @@ def _is_running(*, status: Mapping[str, Any], **_: Any) -> bool:
 
 
 def _is_waiting(*, status: Mapping[str, Any], **_: Any) -> bool:
-    return status.get("phase", BackupPhase.PENDING) == BackupPhase.PENDING or _is_behind(status)
+    return status.get("phase", BackupPhase.PENDING) == BackupPhase.PENDING or (
+        _is_behind(status)
+        and _condition(status, "Replicated", "reason") != backup_rules.LOCATION_GONE
+    )
 
 
 def _is_recovering(*, status: Mapping[str, Any], **_: Any) -> bool:
@@ -292,10 +333,10 @@ def _erases(*, spec: Mapping[str, Any], **_: Any) -> bool:
     return bool((spec.get("retention") or {}).get("deletionPolicy") == "Erase")
 
 
-def _condition(status: Mapping[str, Any], kind: str) -> str | None:
+def _condition(status: Mapping[str, Any], kind: str, field: str = "status") -> str | None:
     for condition in status.get("conditions") or []:
         if condition["type"] == kind:
-            found: str = condition["status"]
+            found: str = condition[field]
             return found
     return None
 

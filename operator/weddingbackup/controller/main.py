@@ -11,12 +11,14 @@ import kopf
 import structlog
 
 from weddingbackup import log
+from weddingbackup.controller import certificates
 from weddingbackup.controller.bulkheads import Bulkheads
 from weddingbackup.controller.context import Context
 from weddingbackup.controller.handlers import Reconciler, register
 from weddingbackup.kube.client import NAMESPACES, ApiError, Cluster, connect
 from weddingbackup.kube.jobs import Platform
 from weddingbackup.resources import names
+from weddingbackup.rules.quotas import Quotas, quantity
 
 LIVENESS = "http://0.0.0.0:8080/healthz"
 _HEARTBEAT_SECONDS = 10.0
@@ -40,10 +42,32 @@ def platform(variables: Mapping[str, str]) -> Platform:
             image=variables["WEDDINGBACKUP_IMAGE"],
             service_account=variables["WEDDINGBACKUP_WORKER_SERVICE_ACCOUNT"],
             log_level=variables.get("WEDDINGBACKUP_LOG_LEVEL", "INFO"),
+            broker_url=variables["WEDDINGBACKUP_BROKER_URL"],
+            broker_secret=variables["WEDDINGBACKUP_BROKER_TLS_SECRET"],
+            broker_authority=variables["WEDDINGBACKUP_BROKER_CA_SECRET"],
+            network_policies=variables.get("WEDDINGBACKUP_NETWORK_POLICIES") == "true",
+            quotas=Quotas(
+                jobs=_limit(variables, "WEDDINGBACKUP_QUOTA_JOBS"),
+                bytes=_limit(variables, "WEDDINGBACKUP_QUOTA_BYTES"),
+                locations=_limit(variables, "WEDDINGBACKUP_QUOTA_LOCATIONS"),
+            ),
         )
     except KeyError as error:
         raise SystemExit(
             f"The environment variable {error} is not set; the chart sets it."
+        ) from None
+
+
+def _limit(variables: Mapping[str, str], name: str) -> int | None:
+    """A limit of all organisations whose namespaces say nothing else; none where it is empty."""
+    if not variables.get(name):
+        return None
+    try:
+        return quantity(variables[name])
+    except ValueError:
+        raise SystemExit(
+            f"The environment variable {name} says {variables[name]!r}: write a number or a quantity "
+            "like 500Gi, or nothing."
         ) from None
 
 
@@ -129,18 +153,21 @@ async def operate(
         heartbeat = Heartbeat(asyncio.get_running_loop().time())
         kopf.on.login(registry=registry, id="login")(login)
         kopf.on.probe(registry=registry, id="heartbeat")(heartbeat.probe)
-        beating = asyncio.create_task(heartbeat.beat(cluster, where.namespace))
+        beside = [
+            asyncio.create_task(heartbeat.beat(cluster, where.namespace)),
+            asyncio.create_task(certificates.keep(cluster, where)),
+        ]
         try:
             await kopf.operator(
                 registry=registry,
                 settings=settings(),
-                # Other namespaces are watched to tell people there that they are not served.
                 clusterwide=True,
                 standalone=True,
                 liveness_endpoint=liveness,
             )
         finally:
-            beating.cancel()
+            for task in beside:
+                task.cancel()
             context.bulkheads.close()
 
 

@@ -4,23 +4,25 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
-from weddingbackup.controller import access, backups
+from weddingbackup.controller import access, backups, measures
 from weddingbackup.controller.context import Context
-from weddingbackup.kube import registry
+from weddingbackup.kube import organisations, registry
 from weddingbackup.kube.client import (
     BACKUPS,
     CLAIMS,
+    DATABASES,
     POLICIES,
-    SECRETS,
     ConflictError,
     Object,
 )
+from weddingbackup.kube.organisations import Organisation
 from weddingbackup.resources import names
+from weddingbackup.resources.backup_database import BackupDatabase
 from weddingbackup.resources.backup_job import BackupJob, Reason
 from weddingbackup.resources.wedding_backup_policy import Phase, Source, Status, WeddingBackupPolicy
 from weddingbackup.rules import policy as rules
-from weddingbackup.rules import schedule
-from weddingbackup.rules.backup import not_served
+from weddingbackup.rules import quotas, schedule
+from weddingbackup.rules.databases import fence
 from weddingbackup.rules.times import rfc3339
 from weddingbackup.rules.workload import Problem
 from weddingbackup.vault.errors import VaultError
@@ -34,12 +36,14 @@ async def reconcile(context: Context, body: Object) -> bool:
     if policy.metadata.deletion_timestamp is not None:
         return False
     now = context.now()
-    if policy.metadata.namespace != context.home:
-        status = rules.blocked(policy, not_served(context.home), now=now)
-        return not await context.publish(POLICIES, body, status)
+    organisation = await organisations.read(context.cluster, policy.metadata.namespace or "")
     try:
         vault = await registry.adopt(
-            context.cluster, context.home, namespace=context.home, policy=policy.metadata.name
+            context.cluster,
+            context.home,
+            namespace=organisation.namespace,
+            policy=policy.metadata.name,
+            uid=organisation.uid,
         )
     except VaultError as error:
         problem = Problem("VaultDamaged", f"The Secret with the vault's keys is damaged: {error}")
@@ -47,12 +51,20 @@ async def reconcile(context: Context, body: Object) -> bool:
     every = await backups.of_policy(context, policy.metadata.namespace, policy.metadata.name)
     jobs = rules.of_vault(every, vault.kit.vault_id)
     facts = rules.Facts(
-        problems=await _broken_references(context, policy),
+        problems=[
+            *_over_quota(context, policy, organisation),
+            *await _broken_references(context, policy, organisation),
+        ],
         locations=await access.registered(context),
         backups=jobs,
         vault=(vault.kit.vault_id, vault.founded),
+        labels=organisation.labels,
     )
     status = rules.assess(policy, facts, now=now)
+    if status.newest_point not in {None, policy.status.newest_point}:
+        # With the same write as the point: killed before it, it is measured again.
+        stored = await measures.stored(context, facts.locations, vault, rules.holders(status, jobs))
+        status = status.model_copy(update={"stored_bytes": stored or status.stored_bytes})
     if status.dump() != policy.status.dump():
         # First the word, then the deed: a backup that is ordered goes by the placement that status tells.
         await context.publish(POLICIES, body, status)
@@ -140,38 +152,55 @@ def _backup(
     }
 
 
-async def _broken_references(context: Context, policy: WeddingBackupPolicy) -> list[Problem]:
+def _over_quota(
+    context: Context, policy: WeddingBackupPolicy, organisation: Organisation
+) -> list[Problem]:
+    try:
+        limits = quotas.read(organisation.annotations, context.platform.quotas)
+    except quotas.QuotaError as error:
+        return [Problem(quotas.EXCEEDED, str(error))]
+    problem = quotas.too_many_copies(policy, limits)
+    return [] if problem is None else [problem]
+
+
+async def _broken_references(
+    context: Context, policy: WeddingBackupPolicy, organisation: Organisation
+) -> list[Problem]:
     problems = [
-        await _broken_reference(context, policy.metadata.namespace, source)
-        for source in policy.spec.sources
+        await _broken_reference(context, organisation, source) for source in policy.spec.sources
     ]
     return [problem for problem in problems if problem is not None]
 
 
 async def _broken_reference(
-    context: Context, namespace: str | None, source: Source
+    context: Context, organisation: Organisation, source: Source
 ) -> Problem | None:
+    """Where a source leads nowhere. Of an organisation's Secrets nobody knows before a worker needs them."""
     if source.volume is not None:
         claim = source.volume.claim_name
-        if await context.cluster.get(CLAIMS, claim, namespace) is None:
+        if await context.cluster.get(CLAIMS, claim, organisation.namespace) is None:
             return Problem(
                 "ClaimNotFound",
                 f"Source {source.name}: there is no PersistentVolumeClaim {claim} in this namespace.",
             )
         return None
     assert source.postgres is not None
-    reference = source.postgres.connection_secret_ref
-    secret = await context.cluster.get(SECRETS, reference.name, namespace)
-    if secret is None:
+    reference = source.postgres.database_ref
+    if reference is None:
+        return None
+    body = await context.cluster.get(DATABASES, reference.name)
+    if body is None:
         return Problem(
-            "SecretNotFound",
-            f"Source {source.name}: there is no Secret {reference.name} in this namespace; "
-            f"make it, with the connection string under the key {reference.key}.",
+            "DatabaseNotFound",
+            f"Source {source.name}: there is no BackupDatabase {reference.name}; an administrator "
+            "registers it.",
         )
-    if reference.key not in (secret.get("data") or {}):
-        return Problem(
-            "SecretKeyNotFound",
-            f"Source {source.name}: Secret {reference.name} has no key {reference.key}; "
-            "put the connection string (postgresql://…) there.",
-        )
+    found = fence(
+        BackupDatabase.model_validate(body),
+        organisation.namespace,
+        organisation.labels,
+        source.postgres.tables,
+    )
+    if isinstance(found, Problem):
+        return Problem(found.reason, f"Source {source.name}: {found.message}")
     return None

@@ -6,18 +6,20 @@ from dataclasses import replace
 
 import structlog
 
-from weddingbackup.controller import access, workers
+from weddingbackup.controller import access, broker, workers
 from weddingbackup.controller.backups import of_policy
 from weddingbackup.controller.context import Context
 from weddingbackup.controller.workers import NameTakenError, UnmadeError
-from weddingbackup.kube import jobs, registry
+from weddingbackup.kube import jobs, organisations, registry
 from weddingbackup.kube.client import BACKUPS, POLICIES, REQUESTS, Object
-from weddingbackup.kube.jobs import Mount, Work
+from weddingbackup.kube.jobs import Mount, Owner, Work
+from weddingbackup.kube.organisations import Organisation
 from weddingbackup.kube.registry import Registered
 from weddingbackup.resources import names, tasks
 from weddingbackup.resources.backup_job import BackupJob
 from weddingbackup.resources.backup_job import Phase as BackupPhase
 from weddingbackup.resources.backup_location import BackupLocation
+from weddingbackup.resources.common import VaultStatus
 from weddingbackup.resources.recovery_request import (
     Phase,
     RecoveryRequest,
@@ -27,11 +29,11 @@ from weddingbackup.resources.recovery_request import (
 )
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
 from weddingbackup.rules import recovery as rules
-from weddingbackup.rules.backup import not_served
+from weddingbackup.rules.access import allowed_namespaces, may_recover
 from weddingbackup.rules.choice import Pin, RecoveryPoint, Unsettled, Wanted, choose
 from weddingbackup.rules.locations import is_readable
 from weddingbackup.rules.recovery import Restore
-from weddingbackup.rules.workload import Problem
+from weddingbackup.rules.workload import Problem, Workload
 from weddingbackup.stores import open_store
 from weddingbackup.stores.retry import Retry
 from weddingbackup.vault import catalog
@@ -63,10 +65,7 @@ async def reconcile(context: Context, body: Object) -> bool:
     if request.metadata.deletion_timestamp is not None or request.status.phase in rules.ENDED:
         return False
     try:
-        if request.metadata.namespace != context.home:
-            # In every phase: a status can be forged, and workers see secrets of this namespace.
-            status = rules.failed(request, not_served(context.home), now=context.now())
-        elif request.status.phase is Phase.RECOVERING:
+        if request.status.phase is Phase.RECOVERING:
             status = await _go_on(context, request)
         elif request.spec.cancel:
             status = rules.cancelled(request, now=context.now())
@@ -75,25 +74,35 @@ async def reconcile(context: Context, body: Object) -> bool:
     except _RefusedError as refusal:
         await _remove_jobs(context, request)
         status = rules.failed(request, refusal.problem, now=context.now())
+    except broker.NotReadyError as error:
+        phase = request.status.phase
+        status = rules.under_way(request, phase, error.problem, now=context.now())
     # The point is pinned by this write, before any Job is made: killed after it, the next reconcile finds
     # phase Recovering without Jobs, and makes them for the very same point.
     published = await context.publish(REQUESTS, body, status)
-    return not published or status.phase is not request.status.phase
+    return not published or _stage(status) != _stage(request.status)
+
+
+def _stage(status: Status) -> tuple[object, ...]:
+    """What lets the next step follow at once: planned, its Jobs written down."""
+    return status.phase, *(row.job_uid for row in status.sources)
 
 
 async def _plan(context: Context, request: RecoveryRequest) -> Status:
     """Choose the point, and pin it."""
     try:
         policy = await _policy(context, request)
-        vault = await _vault(context, policy)
+        organisation = await organisations.read(context.cluster, policy.metadata.namespace or "")
+        vault = await _vault(context, policy, organisation)
     except _MissingError as missing:
         if rules.is_new(request, now=context.now()):
             return rules.under_way(request, Phase.PLANNING, missing.problem, now=context.now())
         raise
-    wanted = await _wanted(context, request)
+    wanted = await _wanted(context, request, policy)
+    known = await access.registered(context)
     (found, silent), completed = await asyncio.gather(
-        _look(context, vault, prefix=wanted.manifest or SNAPSHOTS),
-        _completed(context, request, vault),
+        _look(context, known.values(), vault, prefix=wanted.manifest or SNAPSHOTS),
+        _completed(context, policy, vault),
     )
     point = choose(
         [_fact(point) for point in found.points if point.vault_id.hex() == vault.kit.vault_id],
@@ -108,12 +117,32 @@ async def _plan(context: Context, request: RecoveryRequest) -> Status:
     restores = rules.plan(request, policy, point.sources)
     if isinstance(restores, Problem):
         raise _RefusedError(restores)
-    return rules.planned(request, point, restores, now=context.now())
+    # Never from a location that is known to be down; from all others at once.
+    readable = [
+        name
+        for name, location in known.items()
+        if is_readable(location) and allowed_namespaces(location, organisation.labels)
+    ]
+    place = VaultStatus(id=vault.kit.vault_id, prefix=vault.kit.prefix)
+    now = context.now()
+    return rules.planned(request, point, restores, vault=place, locations=readable, now=now)
 
 
 async def _policy(context: Context, request: RecoveryRequest) -> WeddingBackupPolicy:
-    name = request.spec.policy_ref.name
-    body = await context.cluster.get(POLICIES, name, request.metadata.namespace)
+    name, namespace = request.spec.policy_ref.name, request.spec.policy_ref.namespace
+    own = request.metadata.namespace or ""
+    body = await context.cluster.get(POLICIES, name, namespace or own)
+    if namespace not in {None, own}:
+        policy = WeddingBackupPolicy.model_validate(body) if body else None
+        if policy is None or not may_recover(policy, own):
+            # The same for both: whether there is one is nobody's business here.
+            message = (
+                f"This namespace may not recover a WeddingBackupPolicy {name} of namespace {namespace}: "
+                f"there has to be one that names {own} in spec.recovery.allowedNamespaces. "
+                "Then make this request anew."
+            )
+            raise _MissingError(Problem("NotGranted", message))
+        return policy
     if body is None:
         raise _MissingError(
             Problem(
@@ -125,10 +154,16 @@ async def _policy(context: Context, request: RecoveryRequest) -> WeddingBackupPo
     return WeddingBackupPolicy.model_validate(body)
 
 
-async def _vault(context: Context, policy: WeddingBackupPolicy) -> Registered:
+async def _vault(
+    context: Context, policy: WeddingBackupPolicy, organisation: Organisation
+) -> Registered:
     try:
         vault = await registry.find(
-            context.cluster, context.home, namespace=context.home, policy=policy.metadata.name
+            context.cluster,
+            context.home,
+            namespace=organisation.namespace,
+            policy=policy.metadata.name,
+            uid=organisation.uid,
         )
     except VaultError as error:
         message = (
@@ -147,11 +182,13 @@ async def _vault(context: Context, policy: WeddingBackupPolicy) -> Registered:
     return vault
 
 
-async def _wanted(context: Context, request: RecoveryRequest) -> Wanted:
+async def _wanted(
+    context: Context, request: RecoveryRequest, policy: WeddingBackupPolicy
+) -> Wanted:
     reference = request.spec.backup_job_ref
     if reference is None:
         return Wanted(moment=request.spec.point_in_time)
-    body = await context.cluster.get(BACKUPS, reference.name, request.metadata.namespace)
+    body = await context.cluster.get(BACKUPS, reference.name, policy.metadata.namespace)
     backup = BackupJob.model_validate(body) if body else None
     if backup is None or backup.spec.policy_ref.name != request.spec.policy_ref.name:
         message = (
@@ -164,9 +201,11 @@ async def _wanted(context: Context, request: RecoveryRequest) -> Wanted:
     return Wanted(manifest=backup.status.manifest.name)
 
 
-async def _look(context: Context, vault: Registered, *, prefix: str) -> tuple[Catalog, list[str]]:
+async def _look(
+    context: Context, known: Iterable[BackupLocation], vault: Registered, *, prefix: str
+) -> tuple[Catalog, list[str]]:
     """What all locations hold, and those that did not tell."""
-    locations = list((await access.registered(context)).values())
+    locations = list(known)
     answers = await asyncio.gather(
         *(_ask(context, location, vault, prefix) for location in locations)
     )
@@ -179,13 +218,12 @@ async def _look(context: Context, vault: Registered, *, prefix: str) -> tuple[Ca
 
 
 async def _completed(
-    context: Context, request: RecoveryRequest, vault: Registered
+    context: Context, policy: WeddingBackupPolicy, vault: Registered
 ) -> list[BackupJob]:
     """The BackupJobs that pin a point of this vault."""
-    name = request.spec.policy_ref.name
     return [
         backup
-        for backup in await of_policy(context, request.metadata.namespace, name)
+        for backup in await of_policy(context, policy.metadata.namespace, policy.metadata.name)
         if backup.status.phase is BackupPhase.COMPLETED
         and backup.status.manifest is not None
         and backup.status.point_time is not None
@@ -253,29 +291,35 @@ async def _go_on(context: Context, request: RecoveryRequest) -> Status:
     if request.spec.cancel:
         await _remove_jobs(context, request)
         return rules.cancelled(request, now=context.now())
-    open_rows = _open_rows(request)
+    open_rows, owner = _open_rows(request), Owner.of(REQUESTS, request)
     try:
         found = await asyncio.gather(
             *(
-                workers.look(context, _job_name(request, row.name), request.metadata.uid)
+                workers.recorded(
+                    context, _job_name(request, row.name), Work.RESTORE, owner, row.job_uid
+                )
                 for row in open_rows
             )
         )
         seen = dict(zip((row.name for row in open_rows), found, strict=True))
-        uids = {name: job.body["metadata"]["uid"] for name, job in seen.items() if job}
-        missing = [row.name for row in open_rows if row.job_uid is None and row.name not in uids]
-        if missing:
-            uids |= await _make_jobs(context, request, missing)
+        missing = [row.name for row in open_rows if row.job_uid is None]
+        # Killed before their UIDs are written: these Jobs have never run, and are made anew. Killed
+        # after: they are let go by the next look. So none runs twice.
+        uids = await _make_jobs(context, request, missing) if missing else {}
     except UnmadeError as error:
         raise _RefusedError(error.problem) from error
+    if any(job and _is_refused(job.workload) for job in seen.values()):
+        await workers.prepare(context, owner.namespace)  # its account may be gone
     status = rules.assess(
         request,
         {name: job.workload if job else None for name, job in seen.items()},
-        {name: job.progress if job else None for name, job in seen.items()},
         now=context.now(),
     )
-    # Killed before this is written: the Job stays as long as its request, and is found by its name.
     return rules.made(status, uids)
+
+
+def _is_refused(workload: Workload) -> bool:
+    return workload.problem is not None and workload.problem.reason == "PodRefused"
 
 
 _ROW_ENDED = frozenset({SourcePhase.COMPLETED, SourcePhase.FAILED})
@@ -287,9 +331,10 @@ def _open_rows(request: RecoveryRequest) -> list[SourceStatus]:
 
 async def _remove_jobs(context: Context, request: RecoveryRequest) -> None:
     """Delete the Jobs of what has not ended: no worker goes on writing for a request that has."""
+    owner = Owner.of(REQUESTS, request)
     for row in _open_rows(request):
         try:
-            job = await workers.look(context, _job_name(request, row.name), request.metadata.uid)
+            job = await workers.look(context, _job_name(request, row.name), Work.RESTORE, owner)
         except NameTakenError:
             continue  # not ours
         if job is not None:
@@ -299,58 +344,50 @@ async def _remove_jobs(context: Context, request: RecoveryRequest) -> None:
 async def _make_jobs(
     context: Context, request: RecoveryRequest, missing: Iterable[str]
 ) -> dict[str, str]:
-    """Make sources' Jobs; their UIDs by source."""
+    """Make sources' Jobs, suspended; the UIDs of those that were made, by source."""
     policy = await _policy(context, request)
-    vault = await _vault(context, policy)
     available = {row.name: row.data_class for row in request.status.sources}
     restores = rules.plan(request, policy, available)
     if isinstance(restores, Problem):
         raise _RefusedError(restores)
-    known = await access.registered(context)
-    # Never from a location that is known to be down; from all others at once.
-    locations = await access.with_credentials(context, filter(is_readable, known.values()))
+    where = await broker.access(context)
     bodies = {
-        restore.name: _build(context, request, policy, vault, locations, restore)
+        restore.name: _build(context, request, policy, restore, where)
         for restore in restores
         if restore.name in missing
     }
     made = await asyncio.gather(
-        *(workers.create(context, body, request.metadata.uid) for body in bodies.values()),
+        *(workers.create_suspended(context, body) for body in bodies.values()),
         return_exceptions=True,  # where one is refused, all others are there to be removed
     )
     uids = {}
-    for name, job in zip(bodies, made, strict=True):
-        if isinstance(job, BaseException):
-            raise job
-        uids[name] = job["metadata"]["uid"]
+    for name, uid in zip(bodies, made, strict=True):
+        if isinstance(uid, BaseException):
+            raise uid
+        if uid is not None:
+            uids[name] = uid
     return uids
 
 
-def _build(  # noqa: PLR0917  one Job is made of all of this
+def _build(
     context: Context,
     request: RecoveryRequest,
     policy: WeddingBackupPolicy,
-    vault: Registered,
-    locations: list[BackupLocation],
     restore: Restore,
+    where: tasks.BrokerAccess,
 ) -> Object:
-    assert request.status.point is not None
-    assert request.metadata.namespace is not None
+    status, owner = request.status, Owner.of(REQUESTS, request)
+    assert status.point is not None
+    assert status.vault is not None
     shape = workers.shape(policy.spec.worker)
     if request.spec.privilege is not None:
         shape = replace(shape, privilege=request.spec.privilege)
     target, mount = _target(restore)
     task = tasks.RestoreTask(
-        request=tasks.ObjectRef(
-            namespace=request.metadata.namespace,
-            name=request.metadata.name,
-            uid=request.metadata.uid,
-        ),
-        vault=tasks.VaultRef(id=vault.kit.vault_id, prefix=vault.kit.prefix),
-        point=tasks.PointRef(
-            manifest=request.status.point.manifest, sha256=request.status.point.sha256
-        ),
-        locations=[access.for_worker(location) for location in locations],
+        request=tasks.ObjectRef(namespace=owner.namespace, name=owner.name, uid=owner.uid),
+        broker=where,
+        vault=tasks.VaultRef(id=status.vault.id, prefix=status.vault.prefix),
+        point=tasks.PointRef(manifest=status.point.manifest, sha256=status.point.sha256),
         source=restore.name,
         target=target,
         privilege=shape.privilege,
@@ -361,22 +398,19 @@ def _build(  # noqa: PLR0917  one Job is made of all of this
         task,
         platform=context.platform,
         shape=shape,
-        mounts=[jobs.kit_mount(vault.secret), *access.mounts(locations), mount],
+        mounts=[] if mount is None else [mount],
         labels={
             names.LABEL_POLICY: policy.metadata.name,
             names.LABEL_REQUEST: request.metadata.name,
             names.LABEL_SOURCE: restore.name,
-            names.LABEL_VAULT: vault.kit.vault_id,
+            names.LABEL_VAULT: status.vault.id,
         },
-        owner={
-            "apiVersion": REQUESTS.api_version,
-            "kind": REQUESTS.kind,
-            "metadata": {"name": request.metadata.name, "uid": request.metadata.uid},
-        },
+        owner=owner,
+        suspended=True,
     )
 
 
-def _target(restore: Restore) -> tuple[tasks.RestoreTarget, Mount]:
+def _target(restore: Restore) -> tuple[tasks.RestoreTarget, Mount | None]:
     """Where one source goes: the place that the request names, or else the one it came from."""
     place = restore.target or restore.source
     assert place is not None
@@ -386,7 +420,11 @@ def _target(restore: Restore) -> tuple[tasks.RestoreTarget, Mount]:
         mount = jobs.claim_mount(restore.name, place.volume.claim_name, read_only=False)
         return tasks.RestoreTarget(volume=tasks.VolumeTarget(path=path)), mount
     assert place.postgres is not None
+    if place.postgres.database_ref is not None:
+        shared = tasks.SharedDatabase(database=place.postgres.database_ref.name)
+        return tasks.RestoreTarget(shared=shared), None
     secret = place.postgres.connection_secret_ref
+    assert secret is not None
     schema = (
         restore.target.postgres.schema_name if restore.target and restore.target.postgres else None
     )

@@ -1,21 +1,27 @@
-"""Workers' Jobs as the reconciles see them: looked up with all that tells how they are, made, and removed."""
+"""Workers' Jobs as the reconciles see them: looked up with all that tells how they are, made, and removed.
+
+A backup's or restore's Job runs beside people who may make Jobs too. So it is made suspended, its UID
+is written into the status of what it works for, and only then it is let go: a Job of its name with
+another UID has never run for us. Whoever asks (the broker, too) goes by that UID.
+"""
 
 import asyncio
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from weddingbackup.controller.context import Context
+from weddingbackup.kube import organisations
 from weddingbackup.kube.client import EVENTS, JOBS, PODS, ApiError, ConflictError, Object
-from weddingbackup.kube.jobs import Shape, is_owned_by
-from weddingbackup.resources.reports import ProgressLine
+from weddingbackup.kube.jobs import AT_HOME, Owner, Shape, Work, is_owned_by
 from weddingbackup.resources.wedding_backup_policy import Worker
-from weddingbackup.rules.workload import CONTAINER, Problem, Workload, newest_progress, observe
+from weddingbackup.rules.workload import Problem, Workload, observe
 
-_LOG_LINES = 20
 _DEFAULT_RESOURCES = {
     "requests": {"cpu": "250m", "memory": "256Mi"},
     "limits": {"memory": "1Gi"},
 }
+_ATTEMPTS = 5
+"""To let a Job go while its controller writes the first words of its status."""
 
 
 _REFUSALS = frozenset(
@@ -60,64 +66,100 @@ class Seen:
     """A worker's Job and how it is.
 
     Attributes:
-        progress: what the worker said last; None where it says nothing.
         pods: how many pods it has tried.
     """
 
     body: Object
     workload: Workload
-    progress: ProgressLine | None
     pods: int
 
+    @property
+    def uid(self) -> str:
+        """The Job's."""
+        uid: str = self.body["metadata"]["uid"]
+        return uid
 
-async def look(context: Context, name: str, owner_uid: str | None) -> Seen | None:
+
+async def look(context: Context, name: str, work: Work, owner: Owner) -> Seen | None:
     """A Job of ours by its name; None where there is none.
 
     Raises:
-        NameTakenError: the one of that name does not belong to `owner_uid`.
+        NameTakenError: the one of that name does not say that it belongs to `owner`.
     """
-    job = await context.cluster.get(JOBS, name, context.home)
+    namespace = _place(context, work, owner)
+    job = await context.cluster.get(JOBS, name, namespace)
     if job is None or job["metadata"].get("deletionTimestamp"):
         return None
-    if owner_uid is not None and not is_owned_by(job, owner_uid):
-        raise NameTakenError(name, context.home)
+    if not is_owned_by(job, owner.uid):
+        raise NameTakenError(name, namespace)
     selector = {"batch.kubernetes.io/controller-uid": job["metadata"]["uid"]}
-    pods = await context.cluster.list(PODS, context.home, labels=selector)
-    workload = observe(job, pods, await _events(context, job, pods))
-    progress = None
-    if workload.running is not None and not workload.finished:
-        log = await context.cluster.log(workload.running, context.home, CONTAINER, lines=_LOG_LINES)
-        progress = newest_progress(log)
-    return Seen(job, workload, progress, len(pods))
+    pods = await context.cluster.list(PODS, namespace, labels=selector)
+    return Seen(job, observe(job, pods, await _events(context, job, pods)), len(pods))
 
 
-async def create(context: Context, body: Object, owner_uid: str | None) -> Object:
-    """Make a Job; one of the same name that is ours is as good (the operator was killed after making it).
+async def recorded(
+    context: Context, name: str, work: Work, owner: Owner, uid: str | None
+) -> Seen | None:
+    """The Job whose UID a status has written down, let go; None where it is not there.
+
+    One of its name with another UID that says it is ours was made by us and not written down, or by
+    somebody else: it has never run for us, and is deleted. As long as that lasts there is none.
+
+    Raises:
+        NameTakenError: as `look`.
+    """
+    seen = await look(context, name, work, owner)
+    if seen is None:
+        return None
+    if seen.uid != uid:
+        fresh = await context.cluster.get(owner.resource, owner.name, owner.namespace)
+        if fresh is not None and seen.uid not in _recorded(fresh):  # else: just now, by another
+            await remove(context, seen)
+        return None
+    if seen.body["spec"].get("suspend"):
+        await _resume(context, seen)
+    return seen
+
+
+async def create(context: Context, body: Object, owner: Owner) -> Object | None:
+    """Make a Job at home; one of the same name that is ours is as good (killed after making it).
 
     Raises:
         NameTakenError: the one of that name is not ours.
         JobRefusedError: the API server does not accept it.
     """
-    try:
-        return await context.cluster.create(JOBS, body)
-    except ConflictError:
-        name = body["metadata"]["name"]
-        there = await context.cluster.get(JOBS, name, context.home)
-        if there is None:
-            raise
-        if owner_uid is not None and not is_owned_by(there, owner_uid):
-            raise NameTakenError(name, context.home) from None
-        return there
-    except ApiError as error:
-        if error.status in _REFUSALS:
-            raise JobRefusedError(error) from error
-        raise
+    metadata = body["metadata"]
+    made = await _create(context, body)
+    if made is None:
+        made = await context.cluster.get(JOBS, metadata["name"], metadata["namespace"])
+        if made is not None and not is_owned_by(made, owner.uid):
+            raise NameTakenError(metadata["name"], metadata["namespace"])
+    return made
+
+
+async def create_suspended(context: Context, body: Object) -> str | None:
+    """Make a Job in an organisation's namespace; its UID, or None where the name is not free yet.
+
+    Raises:
+        JobRefusedError: the API server does not accept it.
+    """
+    assert body["spec"]["suspend"]
+    await prepare(context, body["metadata"]["namespace"])
+    made = await _create(context, body)
+    return None if made is None else str(made["metadata"]["uid"])
+
+
+async def prepare(context: Context, namespace: str) -> None:
+    """Have in an organisation's namespace what its workers' pods need."""
+    await organisations.prepare(
+        context.cluster, namespace, network_policy=context.platform.network_policies
+    )
 
 
 async def remove(context: Context, seen: Seen) -> None:
     """Delete a Job and its pods."""
     metadata = seen.body["metadata"]
-    await context.cluster.delete(JOBS, metadata["name"], context.home, uid=metadata["uid"])
+    await context.cluster.delete(JOBS, metadata["name"], metadata["namespace"], uid=seen.uid)
 
 
 def shape(worker: Worker) -> Shape:
@@ -139,15 +181,60 @@ SERVICE_SHAPE = Shape(resources=_DEFAULT_RESOURCES)
 """For the platform's own workers: copy and erase."""
 
 
+def _place(context: Context, work: Work, owner: Owner) -> str:
+    return context.home if work in AT_HOME else owner.namespace
+
+
+async def _create(context: Context, body: Object) -> Object | None:
+    """The Job that was made; None where its name is taken."""
+    try:
+        return await context.cluster.create(JOBS, body)
+    except ConflictError:
+        return None
+    except ApiError as error:
+        if error.status in _REFUSALS:
+            raise JobRefusedError(error) from error
+        raise
+
+
+def _recorded(body: Object) -> set[str]:
+    """The UIDs of Jobs that an object's status names."""
+    status = body.get("status") or {}
+    rows = [status.get("job") or {}, *(status.get("sources") or [])]
+    return {uid for row in rows if (uid := row.get("uid") or row.get("jobUid"))}
+
+
+async def _resume(context: Context, seen: Seen) -> None:
+    """Let a Job go: this very one, so by the version that was read."""
+    body = seen.body
+    for _ in range(_ATTEMPTS):
+        metadata = body["metadata"]
+        version = {"resourceVersion": metadata["resourceVersion"]}
+        patch = {"metadata": version, "spec": {"suspend": False}}
+        name, namespace = metadata["name"], metadata["namespace"]
+        try:
+            await context.cluster.patch(JOBS, name, namespace, patch)
+        except ConflictError:
+            fresh = await context.cluster.get(JOBS, name, namespace)
+            if fresh is None or fresh["metadata"]["uid"] != seen.uid:
+                return
+            body = fresh
+        else:
+            return
+
+
 async def _events(context: Context, job: Object, pods: list[Object]) -> list[Object]:
     """Events, where only they tell why nothing runs: no pod was made, or the newest does not start."""
     newest = max(pods, key=lambda pod: pod["metadata"]["creationTimestamp"], default=None)
     if newest is not None and newest.get("status", {}).get("phase") != "Pending":
         return []
-    about = [job["metadata"]["name"], *([newest["metadata"]["name"]] if newest else [])]
+    metadata = job["metadata"]
+    about = [metadata["name"], *([newest["metadata"]["name"]] if newest else [])]
     found = await asyncio.gather(
         *(
-            context.cluster.list(EVENTS, context.home, fields={"involvedObject.name": name})
+            context.cluster.list(
+                EVENTS, metadata["namespace"], fields={"involvedObject.name": name}
+            )
             for name in about
         )
     )

@@ -77,6 +77,7 @@ SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 EVENTS = Resource("", "v1", "events", "Event")
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")
 JOBS = Resource("batch", "v1", "jobs", "Job")
+NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 LOCATIONS = Resource(
     names.GROUP, names.VERSION, "backuplocations", "BackupLocation", namespaced=False
 )
@@ -185,21 +186,6 @@ class Cluster:
         except ApiError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-
-    async def log(self, pod: str, namespace: str, container: str, *, lines: int) -> str:
-        """The last lines of a container's log; "" where there is none yet."""
-        try:
-            data = await self._request(
-                "GET",
-                PODS.path(namespace, pod, "log"),
-                query={"container": container, "tailLines": lines},
-            )
-        except ApiError as error:
-            # 400: the container has not started; 404: the pod is gone.
-            if error.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}:
-                return ""
-            raise
-        return data.decode(errors="replace")
 
     async def _json(self, method: str, path: str, **request: Any) -> Object:
         body: Object = json.loads(await self._request(method, path, **request))

@@ -2,6 +2,9 @@
 
 A worker holds no Kubernetes right. Its pod keeps to the restricted Pod Security Standard; with
 privilege Root, which keeps the owners of restored files, to baseline.
+
+Backup and restore run in their organisation's namespace, with a token for the broker and nothing
+else; copy and erase run in the operator's, with locations' credentials, for objects anywhere.
 """
 
 import hashlib
@@ -10,11 +13,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from weddingbackup.kube.client import JOBS, Object
-from weddingbackup.resources import names, tasks
+from weddingbackup.kube.client import BACKUPS, JOBS, POLICIES, REQUESTS, Object, Resource
+from weddingbackup.resources import broker, names, tasks
 from weddingbackup.resources.base import Model
 from weddingbackup.resources.common import Privilege
+from weddingbackup.resources.kind import Kind
 from weddingbackup.resources.reports import ExitCode
+from weddingbackup.rules.quotas import Quotas
 from weddingbackup.rules.workload import CONTAINER
 
 _NAME_LIMIT = 63
@@ -38,6 +43,12 @@ class Work(StrEnum):
     ERASE = "erase"
 
 
+AT_HOME = frozenset({Work.COPY, Work.ERASE})
+"""Work for which credentials are mounted, and so never beside an organisation's people."""
+
+OWNER = f"{names.GROUP}/owner"
+"""Annotation of a Job in the operator's namespace: what it works for, as kind/namespace/name."""
+
 _REPEATABLE = frozenset({Work.BACKUP, Work.COPY})
 """Work that finds what it did before. Their finished Jobs are many, and may be cleaned away before
 their owners; a restore whose Job is gone would run again, over what was written since."""
@@ -45,12 +56,43 @@ their owners; a restore whose Job is gone would run again, over what was written
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What all workers of this operator share."""
+    """What all workers of this operator share.
+
+    Attributes:
+        namespace: the operator's own.
+        service_account: of those workers that run there.
+        broker_url: https://…, without a path.
+        broker_secret: in the operator's namespace; its ca.crt says who vouches for the broker.
+        broker_authority: the Secret beside it with the authority's key.
+        network_policies: keep one for the workers in each organisation's namespace.
+        quotas: of organisations whose namespaces say nothing else.
+    """
 
     namespace: str
     image: str
     service_account: str
     log_level: str = "INFO"
+    broker_url: str = ""
+    broker_secret: str = ""
+    broker_authority: str = ""
+    network_policies: bool = False
+    quotas: Quotas = field(default_factory=Quotas)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The object that a Job works for."""
+
+    resource: Resource
+    namespace: str
+    name: str
+    uid: str
+
+    @classmethod
+    def of(cls, resource: Resource, found: Kind) -> "Owner":
+        """The object itself."""
+        metadata = found.metadata
+        return cls(resource, metadata.namespace or "", metadata.name, metadata.uid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +127,16 @@ class Mount:
     read_only: bool = True
 
 
-def kit_mount(secret: str) -> Mount:
-    """The vault's keys."""
-    return Mount(
-        tasks.KIT_FILE.rpartition("/")[0],
-        {"secret": {"secretName": secret, "defaultMode": _READABLE}},
-    )
+def token_mount() -> Mount:
+    """The token that opens the broker, and nothing else; the kubelet renews it."""
+    directory, _, file = tasks.TOKEN_FILE.rpartition("/")
+    token = {
+        "audience": broker.AUDIENCE,
+        "expirationSeconds": broker.TOKEN_SECONDS,
+        "path": file,
+    }
+    sources = [{"serviceAccountToken": token}]
+    return Mount(directory, {"projected": {"sources": sources, "defaultMode": _READABLE}})
 
 
 def location_mount(location: str, credentials: str, authorities: str | None) -> Mount:
@@ -142,26 +188,43 @@ def worker_job(
     shape: Shape,
     mounts: Sequence[Mount],
     labels: Mapping[str, str],
-    owner: Object | None,
+    owner: Owner,
     suspended: bool = False,
 ) -> Object:
     """A Job for one task.
 
+    Those of an organisation's namespace are owned by the object there that they work for. Kubernetes
+    knows no owners across namespaces: Jobs in the operator's tell theirs by a label and an annotation.
+
     Args:
         name: see `job_name`.
-        work: the worker's command.
+        work: the worker's command; it says where the Job runs.
         task: what it is told; it holds no secret.
         platform: what all workers share.
         shape: how this one runs.
         mounts: what it sees.
         labels: for the Job and its pod.
-        owner: the object that it goes with when that is deleted; None: it belongs to nobody.
+        owner: what it works for.
         suspended: make it without starting it.
     """
     labels = {"app.kubernetes.io/managed-by": names.MANAGER, names.LABEL_TASK: work.value, **labels}
-    metadata: Object = {"name": name, "namespace": platform.namespace, "labels": labels}
-    if owner is not None:
-        metadata["ownerReferences"] = [owner_reference(owner)]
+    metadata: Object = {"name": name, "labels": labels}
+    if work in AT_HOME:
+        metadata["namespace"] = platform.namespace
+        metadata["labels"] = {**labels, names.LABEL_OWNER: owner.uid}
+        metadata["annotations"] = {OWNER: f"{owner.resource.kind}/{owner.namespace}/{owner.name}"}
+    else:
+        metadata["namespace"] = owner.namespace
+        metadata["ownerReferences"] = [
+            {
+                "apiVersion": owner.resource.api_version,
+                "kind": owner.resource.kind,
+                "name": owner.name,
+                "uid": owner.uid,
+                "controller": True,
+                "blockOwnerDeletion": False,
+            }
+        ]
     return {
         "apiVersion": JOBS.api_version,
         "kind": JOBS.kind,
@@ -197,31 +260,44 @@ def worker_job(
     }
 
 
-def owner_reference(owner: Object) -> Object:
-    """A reference to the object that another one belongs to."""
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": owner["metadata"]["name"],
-        "uid": owner["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": False,
-    }
-
-
 def is_owned_by(body: Object, uid: str) -> bool:
-    """Whether an object found under a name of ours is ours indeed."""
-    references = body["metadata"].get("ownerReferences") or []
-    return any(reference["uid"] == uid for reference in references)
+    """Whether an object found under a name of ours says that it is ours."""
+    metadata = body["metadata"]
+    references = metadata.get("ownerReferences") or []
+    return (metadata.get("labels") or {}).get(names.LABEL_OWNER) == uid or any(
+        reference["uid"] == uid for reference in references
+    )
+
+
+def owner_of(job: Object, home: str) -> Owner | None:
+    """What a Job works for, as it says itself; None where it says nothing of ours."""
+    metadata = job["metadata"]
+    if metadata["namespace"] == home and names.LABEL_OWNER in (metadata.get("labels") or {}):
+        kind, _, rest = (metadata.get("annotations") or {}).get(OWNER, "").partition("/")
+        namespace, _, name = rest.partition("/")
+        uid = metadata["labels"][names.LABEL_OWNER]
+        return Owner(_KINDS[kind], namespace, name, uid) if kind in _KINDS else None
+    for reference in metadata.get("ownerReferences") or []:
+        resource = _KINDS.get(reference["kind"])
+        if resource is not None and reference["apiVersion"] == resource.api_version:
+            return Owner(resource, metadata["namespace"], reference["name"], reference["uid"])
+    return None
+
+
+_KINDS = {resource.kind: resource for resource in (POLICIES, BACKUPS, REQUESTS)}
 
 
 def _pod(
     work: Work, task: Model, platform: Platform, shape: Shape, mounts: Sequence[Mount]
 ) -> Object:
+    if work not in AT_HOME:
+        mounts = [token_mount(), *mounts]
     volumes = [{"name": f"v{number}", **mount.source} for number, mount in enumerate(mounts)]
     return {
         "restartPolicy": "Never",
-        "serviceAccountName": platform.service_account,
+        "serviceAccountName": (
+            platform.service_account if work in AT_HOME else names.WORKER_ACCOUNT
+        ),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "nodeSelector": dict(shape.node_selector),

@@ -1,7 +1,8 @@
 """What becomes of a BackupJob: whether it may start, how far it is, and what to do about its Job.
 
-A BackupJob that has been told Completed stays so: from then on only the locations that it missed are
-caught up (rules/replication.py).
+What a worker says is a claim: it runs where others may change what it says. So its end is written down,
+and then the operator looks for itself (rules/commit.py). A BackupJob that has been told Completed stays
+so: from then on only the locations that it missed are caught up (rules/replication.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,22 +15,22 @@ from pydantic import ValidationError
 from weddingbackup.resources.backup_job import (
     BackupJob,
     LocationStatus,
-    ManifestStatus,
     Phase,
     Progress,
     SourceStatus,
     Status,
 )
+from weddingbackup.resources.base import Condition
 from weddingbackup.resources.common import LocationPhase
 from weddingbackup.resources.reports import (
     BackupReport,
     LocationReport,
-    ProgressLine,
     SourceReport,
 )
 from weddingbackup.resources.wedding_backup_policy import Phase as PolicyPhase
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
-from weddingbackup.rules.conditions import State, Verdict, merge, summary
+from weddingbackup.rules.conditions import State, Verdict, find, merge, summary
+from weddingbackup.rules.quotas import EXCEEDED as QUOTA_EXCEEDED
 from weddingbackup.rules.workload import Problem, Workload
 
 ENDED = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED})
@@ -70,14 +71,19 @@ def admit(
         return problem
     assert policy is not None
     rows = [LocationStatus(name=location.name) for location in policy.status.locations]
+    sources = [
+        SourceStatus(name=source.name, data_class=source.data_class)
+        for source in policy.spec.sources
+    ]
     planned = {
+        "sources": sources,
         "quorum": policy.spec.redundancy.quorum,
         "locations": rows,
         "committed_copies": f"0/{len(rows)}",
         "started_at": now.replace(microsecond=0),
     }
     status = backup.status.model_copy(update=planned)
-    return _running(backup.model_copy(update={"status": status}), None, None, now)
+    return _running(backup.model_copy(update={"status": status}), None, now)
 
 
 def _obstacle(
@@ -114,15 +120,6 @@ def _obstacle(
     return None
 
 
-def not_served(home: str) -> Problem:
-    """For an object in a namespace that this operator does not serve."""
-    return Problem(
-        "NamespaceNotServed",
-        f"This operator serves its own namespace only: make this object in {home}, "
-        "beside the Secrets and claims that it names.",
-    )
-
-
 def _goes_first(rival: BackupJob, backup: BackupJob) -> bool:
     """One backup of a policy runs at a time: who runs already, then who was made first."""
     if rival.metadata.uid == backup.metadata.uid or rival.status.phase in ENDED:
@@ -146,24 +143,27 @@ def waiting(backup: BackupJob, problem: Problem, *, now: datetime) -> Status:
     return _status(backup, Phase.PENDING, state, problem, now)
 
 
-_PASSING = frozenset({"WaitingForEarlierBackup", "PolicyNotReady"})
+_PASSING = frozenset({"WaitingForEarlierBackup", "PolicyNotReady", QUOTA_EXCEEDED})
 
 
-def assess(
-    backup: BackupJob, workload: Workload | None, progress: ProgressLine | None, *, now: datetime
-) -> Decision:
-    """How far a running backup is. `workload` is None where its Job does not exist."""
+def assess(backup: BackupJob, workload: Workload | None, *, now: datetime) -> Decision:
+    """How far a running backup's worker is. `workload` is None where its Job does not exist."""
     if workload is None:
         if backup.spec.cancel:
             return Decision(_cancelled(backup, now))
         # Planned but not made (the operator was killed in between), or gone with its report (somebody
         # deleted it, or it was cleaned away): made again. A worker finds what its predecessor stored.
-        return Decision(_running(backup, None, None, now), Action.CREATE)
+        return Decision(_running(backup, None, now), Action.CREATE)
     if workload.finished:
-        return _finish(backup, workload, now)
+        return Decision(_worked(backup, workload, now))
     if backup.spec.cancel:
-        return Decision(_running(backup, workload, progress, now), Action.DELETE)
-    return Decision(_running(backup, workload, progress, now))
+        return Decision(_running(backup, workload, now), Action.DELETE)
+    return Decision(_running(backup, workload, now))
+
+
+def delayed(backup: BackupJob, problem: Problem, *, now: datetime) -> Status:
+    """The status of a running backup whose next step has to wait for something that comes by itself."""
+    return _status(backup, Phase.RUNNING, State.RECONCILING, problem, now)
 
 
 def held_up(backup: BackupJob, problem: Problem, *, now: datetime) -> Status | None:
@@ -193,79 +193,91 @@ def _closed(status: Status, now: datetime) -> Status:
     return status.model_copy(update={"locations": rows, "completed_at": now.replace(microsecond=0)})
 
 
-def _finish(backup: BackupJob, workload: Workload, now: datetime) -> Decision:
+def _worked(backup: BackupJob, workload: Workload, now: datetime) -> Status:
+    """The status once the worker has ended: with its numbers, and whether there is a manifest to look for.
+
+    The Job may be cleaned away from here on: nothing asks for it again.
+    """
     report = parse_report(workload.message)
+    end = Problem(WORKER_ENDED, "The worker has ended well.")
     if not workload.succeeded:
         if report is not None and report.error is not None:
-            problem = Problem(report.error.code, report.error.message)
+            end = Problem(report.error.code, report.error.message)
         else:
-            problem = workload.problem or Problem("WorkerFailed", _last_words(workload))
-        return Decision(failed(backup, problem, now=now))
-    if report is None:
-        # It ended well, and its report is gone with its pod: the next one adopts what it committed.
-        return Decision(_running(backup, None, None, now), Action.DELETE)
-    if objection := _objection(backup, report):
-        return Decision(failed(backup, objection, now=now))
-    return Decision(_completed(backup, report, now))
+            end = workload.problem or Problem("WorkerFailed", _last_words(workload))
+    if backup.status.announced is None:
+        # Nothing of it is at any location: the broker writes the announcement before it stores a byte.
+        if workload.succeeded:
+            end = Problem("NothingAnnounced", "The worker ended without handing in a manifest.")
+        return failed(backup, end, now=now)
+    status = _with_claims(backup.status, report) if report is not None else backup.status
+    verdict = Verdict(WORKED, status=True, reason=end.reason, message=end.message)
+    conditions = [*status.conditions, *merge((), [verdict], generation=0, now=now)]
+    told = status.model_copy(update={"conditions": conditions})
+    look = Problem(CONFIRMING, "The worker has ended; its manifest is looked for.")
+    return delayed(backup.model_copy(update={"status": told}), look, now=now)
 
 
-def _objection(backup: BackupJob, report: BackupReport) -> Problem | None:
-    """A worker's word is checked against what it was told: it runs where others may tamper with it."""
-    quorum = backup.status.quorum or 0
-    planned = {row.name for row in backup.status.locations}
-    committed = {
-        row.name for row in report.locations if row.phase is LocationPhase.COMMITTED
-    } & planned
-    if report.manifest is None or report.sha256 is None or len(committed) < quorum:
-        return Problem(
-            "NoQuorum",
-            f"The worker reports {len(committed)} of {len(planned)} locations as committed; "
-            f"the quorum is {quorum}.",
-        )
-    return None
+WORKED = "Worked"
+"""Condition of a running backup whose worker has ended: since when, and how. It holds no longer than that."""
+WORKER_ENDED = "WorkerEnded"
+CONFIRMING = "Confirming"
 
 
-def _completed(backup: BackupJob, report: BackupReport, now: datetime) -> Status:
-    assert report.manifest is not None
-    assert report.sha256 is not None
-    told = {row.name: row for row in report.locations}
-    rows = []
-    for row in backup.status.locations:
-        result = told.get(row.name)
-        rows.append(
-            LocationStatus(
-                name=row.name,
-                phase=_committed_or_behind(result),
-                bytes=result.bytes if result else 0,
-                duration_seconds=round(result.seconds, 1) if result else None,
-                message=result.message and result.message[:1024] if result else None,
-            )
-        )
-    done = sum(source.bytes for source in report.sources)
-    return complete(
-        backup.model_copy(
-            update={
-                "status": backup.status.model_copy(
-                    update={
-                        "phase": Phase.COMPLETED,
-                        "manifest": ManifestStatus(name=report.manifest, sha256=report.sha256),
-                        "point_time": report.point_time or report.finished_at,
-                        "sources": [_source(source) for source in report.sources],
-                        "progress": Progress(bytes_done=done, bytes_total=done, percent=100),
-                        "completed_at": now.replace(microsecond=0),
-                    }
-                )
-            }
-        ),
-        rows,
-        now=now,
+def _with_claims(status: Status, report: BackupReport) -> Status:
+    """The worker's own numbers: of the sources and locations that it was given, and of no others."""
+    told = {source.name: source for source in report.sources}
+    sources = [_source(row, told[row.name]) if row.name in told else row for row in status.sources]
+    sent = {location.name: location for location in report.locations}
+    rows = [_sent(row, sent[row.name]) if row.name in sent else row for row in status.locations]
+    return status.model_copy(
+        update={
+            "sources": sources,
+            "locations": rows,
+            "progress": _all_done(sum(source.bytes for source in report.sources)),
+        }
     )
 
 
-def _committed_or_behind(result: LocationReport | None) -> LocationPhase:
-    """Whatever a worker failed at, its location is caught up as long as it is registered."""
-    committed = result is not None and result.phase is LocationPhase.COMMITTED
-    return LocationPhase.COMMITTED if committed else LocationPhase.LAGGING
+def _all_done(done: int) -> Progress:
+    return Progress(bytes_done=min(done, MOST), bytes_total=min(done, MOST), percent=100)
+
+
+MOST = 2**63 - 1
+"""What a number in a status can say at most."""
+
+
+def _sent(row: LocationStatus, told: LocationReport) -> LocationStatus:
+    return row.model_copy(
+        update={
+            "bytes": told.bytes,
+            "duration_seconds": round(told.seconds, 1),
+            "message": told.message and told.message[:1024],
+        }
+    )
+
+
+def worked(status: Status) -> Condition | None:
+    """How the worker of a running backup ended; None where it has not, or there is nothing to look for."""
+    return find(status.conditions, WORKED)
+
+
+def committed(backup: BackupJob, rows: Sequence[LocationStatus], *, now: datetime) -> Status:
+    """The status of a backup that a quorum was seen to hold."""
+    announced = backup.status.announced
+    assert announced is not None
+    status = backup.status.model_copy(
+        update={
+            "phase": Phase.COMPLETED,
+            "manifest": announced,
+            "completed_at": now.replace(microsecond=0),
+        }
+    )
+    return complete(backup.model_copy(update={"status": status}), rows, now=now)
+
+
+LOCATION_GONE = "LocationGone"
+"""Why a backup is not replicated and will not be, unless somebody registers the location again."""
 
 
 def complete(backup: BackupJob, rows: Sequence[LocationStatus], *, now: datetime) -> Status:
@@ -277,7 +289,7 @@ def complete(backup: BackupJob, rows: Sequence[LocationStatus], *, now: datetime
     catching_up = f"; catching up: {', '.join(behind)}" if behind else ""
     given_up = f"; registered no longer: {', '.join(gone)}" if gone else ""
     message = f"{copies} locations hold every byte{catching_up}{given_up}."
-    reason = "CatchingUp" if behind else "LocationGone" if gone else "AllLocationsCommitted"
+    reason = "CatchingUp" if behind else LOCATION_GONE if gone else "AllLocationsCommitted"
     verdicts = [
         *summary(State.READY, "Completed", message),
         Verdict("Complete", status=True, reason="QuorumCommitted", message=message),
@@ -299,20 +311,17 @@ def complete(backup: BackupJob, rows: Sequence[LocationStatus], *, now: datetime
     )
 
 
-def _running(
-    backup: BackupJob, workload: Workload | None, progress: ProgressLine | None, now: datetime
-) -> Status:
+def _running(backup: BackupJob, workload: Workload | None, now: datetime) -> Status:
     problem = (workload and (workload.problem or _last_attempt(workload))) or Problem(
         "Running", "The backup is under way."
     )
     status = _status(backup, Phase.RUNNING, State.RECONCILING, problem, now)
-    if progress is None:
+    told = backup.status.reported
+    if told is None:
         return status
     rows = [
-        row.model_copy(
-            update={"phase": LocationPhase.UPLOADING, "bytes": progress.locations[row.name]}
-        )
-        if row.name in progress.locations
+        row.model_copy(update={"phase": LocationPhase.UPLOADING, "bytes": told.locations[row.name]})
+        if row.name in told.locations
         else row
         for row in backup.status.locations
     ]
@@ -320,9 +329,9 @@ def _running(
         update={
             "locations": rows,
             "progress": Progress(
-                bytes_done=progress.bytes_done,
-                bytes_total=progress.bytes_total,
-                percent=percent(progress.bytes_done, progress.bytes_total),
+                bytes_done=told.bytes_done,
+                bytes_total=told.bytes_total,
+                percent=percent(told.bytes_done, told.bytes_total),
             ),
         }
     )
@@ -374,6 +383,9 @@ def _status(
     ]
     if phase is Phase.FAILED:
         verdicts.append(Verdict("Failed", True, problem.reason, problem.message))
+    end = worked(backup.status) if phase is Phase.RUNNING else None
+    if end is not None:
+        verdicts.append(Verdict(WORKED, status=True, reason=end.reason, message=end.message))
     return backup.status.model_copy(
         update={
             "phase": phase,
@@ -390,15 +402,15 @@ def _merge(backup: BackupJob, verdicts: Sequence[Verdict], now: datetime) -> lis
     )
 
 
-def _source(report: SourceReport) -> SourceStatus:
-    return SourceStatus(
-        name=report.name,
-        data_class=report.data_class,
-        files=report.files,
-        rows=report.rows,
-        bytes=report.bytes,
-        new_bytes=report.new_bytes,
-        message="; ".join(report.warnings)[:1024] or None,
+def _source(row: SourceStatus, told: SourceReport) -> SourceStatus:
+    return row.model_copy(
+        update={
+            "files": told.files,
+            "rows": told.rows,
+            "bytes": told.bytes,
+            "new_bytes": told.new_bytes,
+            "message": "; ".join(told.warnings)[:1024] or None,
+        }
     )
 
 

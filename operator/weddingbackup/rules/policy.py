@@ -1,7 +1,7 @@
 """What a policy's status says: whether it can work, where its copies go, and what its backups came to."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from weddingbackup.resources.backup_job import BackupJob
@@ -17,9 +17,10 @@ from weddingbackup.resources.wedding_backup_policy import (
 )
 from weddingbackup.rules import backup as backups
 from weddingbackup.rules import protection, schedule
+from weddingbackup.rules.access import allowed_namespaces
 from weddingbackup.rules.conditions import State, Verdict, merge, summary
 from weddingbackup.rules.locations import candidate, is_readable, is_unprobed
-from weddingbackup.rules.placement import Placement, Wish, place
+from weddingbackup.rules.placement import Candidate, Health, Placement, Wish, place
 from weddingbackup.rules.workload import Problem
 
 _DEFAULT_EVERY = timedelta(hours=24)
@@ -43,12 +44,14 @@ class Facts:
         locations: all that are registered, by name.
         backups: the policy's BackupJobs, of this vault.
         vault: the id of its vault, and when that was founded.
+        labels: of its namespace; locations choose by them whom they serve.
     """
 
     problems: Sequence[Problem]
     locations: Mapping[str, BackupLocation]
     backups: Sequence[BackupJob]
     vault: tuple[str, datetime]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def of_vault(jobs: Sequence[BackupJob], vault: str) -> list[BackupJob]:
@@ -56,8 +59,10 @@ def of_vault(jobs: Sequence[BackupJob], vault: str) -> list[BackupJob]:
     return [job for job in jobs if job.status.vault is None or job.status.vault.id == vault]
 
 
-def placement(policy: WeddingBackupPolicy, locations: Mapping[str, BackupLocation]) -> Placement:
-    """Where the policy's copies go."""
+def placement(
+    policy: WeddingBackupPolicy, locations: Mapping[str, BackupLocation], labels: Mapping[str, str]
+) -> Placement:
+    """Where the copies go of a policy in a namespace with these labels."""
     spec = policy.spec
     wish = Wish(
         copies=spec.redundancy.copies,
@@ -69,7 +74,15 @@ def placement(policy: WeddingBackupPolicy, locations: Mapping[str, BackupLocatio
         current=[location.name for location in policy.status.locations],
         seed=policy.metadata.uid,
     )
-    return place([candidate(location) for location in locations.values()], wish)
+    return place([_candidate(location, labels) for location in locations.values()], wish)
+
+
+def _candidate(location: BackupLocation, labels: Mapping[str, str]) -> Candidate:
+    found = candidate(location)
+    if allowed_namespaces(location, labels):
+        return found
+    problem = "its spec.allowedNamespaces leaves this namespace out"
+    return replace(found, health=Health.UNFIT, problem=problem)
 
 
 def timetable(policy: WeddingBackupPolicy, now: datetime) -> schedule.Schedule:
@@ -180,7 +193,7 @@ def active(jobs: Sequence[BackupJob]) -> BackupJob | None:
 
 def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Status:
     """The policy's status."""
-    where = placement(policy, facts.locations)
+    where = placement(policy, facts.locations, facts.labels)
     problems = list(facts.problems)
     try:
         times = timetable(policy, now)
@@ -302,6 +315,12 @@ def _newest(status: Status, jobs: Sequence[BackupJob]) -> BackupJob | None:
     """The BackupJob of the newest point; None where it was deleted, or there is no point."""
     name = status.newest_point.backup_job if status.newest_point else None
     return next((job for job in jobs if job.metadata.name == name), None)
+
+
+def holders(status: Status, jobs: Sequence[BackupJob]) -> list[str]:
+    """The locations that hold the newest point."""
+    newest = _newest(status, jobs)
+    return [] if newest is None else list(backups.committed_rows(newest.status))
 
 
 def _left_out(policy: WeddingBackupPolicy, newest: BackupJob | None) -> list[str]:

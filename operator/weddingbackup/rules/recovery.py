@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from weddingbackup.resources.common import DataClass
+from weddingbackup.resources.common import DataClass, Reported, VaultStatus
 from weddingbackup.resources.recovery_request import (
     LocationStatus,
     Phase,
@@ -18,9 +18,9 @@ from weddingbackup.resources.recovery_request import (
     Target,
     Urgency,
 )
-from weddingbackup.resources.reports import ProgressLine, RestoreReport
+from weddingbackup.resources.reports import RestoreReport
 from weddingbackup.resources.wedding_backup_policy import Source, WeddingBackupPolicy
-from weddingbackup.rules.backup import percent
+from weddingbackup.rules.backup import MOST, percent
 from weddingbackup.rules.choice import RecoveryPoint
 from weddingbackup.rules.conditions import State, Verdict, merge, summary
 from weddingbackup.rules.workload import Problem, Workload
@@ -63,7 +63,9 @@ def plan(
     """
     names = request.spec.sources or list(available)
     targets = {target.source: target for target in request.spec.targets}
-    known = {source.name: source for source in policy.spec.sources}
+    # Where another namespace's sources live is none of this one's places.
+    at_home = request.metadata.namespace == policy.metadata.namespace
+    known = {source.name: source for source in policy.spec.sources if at_home}
     restores = []
     for name in names:
         if name not in available:
@@ -74,7 +76,7 @@ def plan(
         if name not in known and name not in targets:
             return Problem(
                 "NoPlaceForSource",
-                f"The policy has no source {name} any more: name a place for it in spec.targets, "
+                f"The policy has no source {name} in this namespace: name a place for it in spec.targets, "
                 "or leave it out by naming the others in spec.sources.",
             )
         restores.append(Restore(name, available[name], known.get(name), targets.get(name)))
@@ -87,11 +89,28 @@ def plan(
 
 
 def planned(
-    request: RecoveryRequest, point: RecoveryPoint, restores: Sequence[Restore], *, now: datetime
+    request: RecoveryRequest,
+    point: RecoveryPoint,
+    restores: Sequence[Restore],
+    *,
+    vault: VaultStatus,
+    locations: Sequence[str],
+    now: datetime,
 ) -> Status:
-    """The status that pins the point: from here on a restart goes on with the very same one."""
+    """The status that pins the point: from here on a restart goes on with the very same one.
+
+    Args:
+        request: the order.
+        point: the one that was chosen.
+        restores: what is put back where.
+        vault: the vault that the point is in.
+        locations: names of those that the workers may read from.
+        now: the moment to decide for.
+    """
     status = request.status.model_copy(
         update={
+            "vault": vault,
+            "locations": [LocationStatus(name=name) for name in sorted(locations)],
             "point": PointStatus(
                 manifest=point.manifest, sha256=point.sha256, backup_job=point.job_name
             ),
@@ -112,20 +131,16 @@ _RECOVERING = Problem("Recovering", "The recovery is under way.")
 
 
 def assess(
-    request: RecoveryRequest,
-    workloads: Mapping[str, Workload | None],
-    progress: Mapping[str, ProgressLine | None],
-    *,
-    now: datetime,
+    request: RecoveryRequest, workloads: Mapping[str, Workload | None], *, now: datetime
 ) -> Status:
     """How far a running recovery is.
 
     Args:
-        request: in phase Recovering.
+        request: in phase Recovering, with what its workers told the broker.
         workloads: the Job of each source; None where it does not exist.
-        progress: what each source's worker said last.
         now: the moment to decide for.
     """
+    told = request.status.reported
     # Only of those that end now: what the others gave is counted already.
     reports = {
         row.name: _report(workload)
@@ -133,7 +148,7 @@ def assess(
         if row.phase not in _SOURCE_ENDED and (workload := workloads.get(row.name))
     }
     rows = [
-        _row(row, workloads.get(row.name), reports.get(row.name), progress.get(row.name))
+        _row(row, workloads.get(row.name), reports.get(row.name), told.get(row.name))
         for row in request.status.sources
     ]
     status = request.status.model_copy(update={"sources": rows})
@@ -215,7 +230,7 @@ def _row(
     row: SourceStatus,
     workload: Workload | None,
     report: RestoreReport | None,
-    progress: ProgressLine | None,
+    progress: Reported | None,
 ) -> SourceStatus:
     if row.phase in _SOURCE_ENDED:
         return row
@@ -284,16 +299,17 @@ def _damage(report: RestoreReport) -> Iterator[str]:
 
 
 def _with_locations(status: Status, reports: Mapping[str, RestoreReport | None]) -> Status:
-    """Add up what each location gave, over the sources that just ended."""
-    read = {row.name: row.bytes for row in status.locations}
-    counted = False
-    for report in reports.values():
-        for name, count in (report.locations if report else {}).items():
-            read[name] = read.get(name, 0) + count
-            counted = True
-    if not counted:
+    """Add up what each location gave, over the sources that just ended: claims, of those planned alone."""
+    ended = [report for report in reports.values() if report is not None]
+    if not ended:
         return status
-    rows = [LocationStatus(name=name, bytes=count) for name, count in sorted(read.items())]
+    rows = [
+        LocationStatus(
+            name=row.name,
+            bytes=min(row.bytes + sum(each.locations.get(row.name, 0) for each in ended), MOST),
+        )
+        for row in status.locations
+    ]
     return status.model_copy(
         update={"locations": rows, "locations_used": sum(1 for row in rows if row.bytes)}
     )

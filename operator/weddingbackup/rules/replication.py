@@ -10,10 +10,14 @@ from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.backup_location import Phase as Health
 from weddingbackup.resources.common import LocationPhase
 from weddingbackup.resources.reports import CopyReport
+from weddingbackup.rules.commit import UNVERIFIED
 from weddingbackup.rules.workload import Workload
 
 PAUSE = timedelta(seconds=60)
 """Between a copy that failed, after all its own retries, and the next one."""
+
+
+_COPYING = "Is being copied from the other locations."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def catch_up(
         message = f"Waits until the location is Healthy; it is {location.status.phase}."
         return CatchUp(_row(row, LocationPhase.LAGGING, message), delete=workload is not None)
     if workload is None:
-        message = "Is being copied from the other locations."
+        message = UNVERIFIED if row.message == UNVERIFIED else _COPYING
         return CatchUp(_row(row, LocationPhase.LAGGING, message), create=True)
     if not workload.finished:
         trouble = workload.problem.message if workload.problem else row.message

@@ -3,15 +3,11 @@
 Reads Job, pods and events as the API gives them, and knows nothing of what the worker works on.
 """
 
-import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-from pydantic import ValidationError
-
-from weddingbackup.resources.reports import ProgressLine
 
 CONTAINER = "worker"
 
@@ -41,7 +37,6 @@ class Workload:
         message: the termination message of the pod that decided, or else of the newest one that ended:
             the worker's report, or the end of its log where it died without a word; None if no pod ended.
         finished_at: when it did.
-        running: name of the pod whose log tells the progress.
         problem: what to tell people; None where all is well.
     """
 
@@ -49,7 +44,6 @@ class Workload:
     succeeded: bool = False
     finished_at: datetime | None = None
     message: str | None = None
-    running: str | None = None
     problem: Problem | None = None
 
 
@@ -64,28 +58,14 @@ def observe(job: Object, pods: Sequence[Object], events: Sequence[Object] = ()) 
     }
     succeeded = [end for _, end in ended if end.get("exitCode") == 0]
     decisive = succeeded or [end for _, end in ended]
-    running = [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
     end = done.get("Complete") or done.get("Failed")
     return Workload(
         finished=end is not None,
         finished_at=datetime.fromisoformat(end["lastTransitionTime"]) if end else None,
         succeeded="Complete" in done,
         message=decisive[-1].get("message") if decisive else None,
-        running=running[-1]["metadata"]["name"] if running else None,
         problem=_problem(job, done.get("Failed"), pods, events),
     )
-
-
-def newest_progress(log: str) -> ProgressLine | None:
-    """The last progress line in the tail of a worker's log; None where there is none."""
-    for line in reversed(log.splitlines()):
-        try:
-            said = json.loads(line)
-            if isinstance(said, dict) and said.get("event") == "progress":
-                return ProgressLine.model_validate(said)
-        except (ValueError, ValidationError):
-            continue
-    return None
 
 
 def _problem(
@@ -157,10 +137,32 @@ def _start_problem(pod: Object, events: Sequence[Object]) -> Problem | None:
             )
     for event in reversed(events):
         if event.get("reason") in {"FailedMount", "FailedAttachVolume"}:
-            return Problem(
-                "MountFailed", f"A volume or Secret cannot be mounted: {event.get('message', '')}"
-            )
+            return _mount_problem(event.get("message", ""))
     return None
+
+
+_NO_SECRET = re.compile(r'secrets? "([^"/]+)" not found')
+_NO_KEY = re.compile(r"references non-existent secret key: (\S+)")
+
+
+def _mount_problem(message: str) -> Problem:
+    """What the kubelet says, and where it is a Secret of the policy's, what to do about it.
+
+    Nobody else looks at an organisation's Secrets: so it shows only once a worker needs one.
+    """
+    if found := _NO_SECRET.search(message):
+        return Problem(
+            "SecretNotFound",
+            f"There is no Secret {found[1]} in the worker's namespace; make it, with the connection string "
+            f"under the key that the policy or the request names. Kubernetes says: {message}",
+        )
+    if found := _NO_KEY.search(message):
+        return Problem(
+            "SecretKeyNotFound",
+            f"A Secret that the policy or the request names has no key {found[1]}; put the connection "
+            f"string (postgresql://…) there. Kubernetes says: {message}",
+        )
+    return Problem("MountFailed", f"A volume or Secret cannot be mounted: {message}")
 
 
 def _end_problem(pod: Object, end: Object) -> Problem | None:

@@ -1,0 +1,132 @@
+"""What one organisation may use: annotations of its namespace, or else the fleet's defaults.
+
+Three limits: jobs at once, bytes that its vaults take at each location, and locations a policy. A limit
+that nobody can read lets nothing pass: it was meant to hold something back.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from weddingbackup.resources import names
+from weddingbackup.resources.backup_job import BackupJob
+from weddingbackup.resources.backup_job import Phase as BackupPhase
+from weddingbackup.resources.recovery_request import Phase as RecoveryPhase
+from weddingbackup.resources.recovery_request import RecoveryRequest, Urgency
+from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
+from weddingbackup.rules.workload import Problem
+
+JOBS = f"{names.GROUP}/quota-jobs"
+BYTES = f"{names.GROUP}/quota-bytes"
+LOCATIONS = f"{names.GROUP}/quota-locations"
+
+EXCEEDED = "QuotaExceeded"
+
+_QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)(Ki|Mi|Gi|Ti|Pi|Ei|k|M|G|T|P|E)?")
+_BINARY, _DECIMAL = ("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), ("k", "M", "G", "T", "P", "E")
+_FACTORS = {
+    None: 1,
+    **{suffix: 1024**power for power, suffix in enumerate(_BINARY, 1)},
+    **{suffix: 1000**power for power, suffix in enumerate(_DECIMAL, 1)},
+}
+
+
+class QuotaError(ValueError):
+    """A limit that cannot be read; the message says which, and what to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """An organisation's limits; None where there is none."""
+
+    jobs: int | None = None
+    bytes: int | None = None
+    locations: int | None = None
+
+
+def read(found: Mapping[str, str], defaults: Quotas) -> Quotas:
+    """The limits of the namespace that carries these annotations.
+
+    Raises:
+        QuotaError: one of them says nothing that can be read.
+    """
+    return Quotas(
+        jobs=_limit(found, JOBS, defaults.jobs),
+        bytes=_limit(found, BYTES, defaults.bytes),
+        locations=_limit(found, LOCATIONS, defaults.locations),
+    )
+
+
+def quantity(text: str) -> int:
+    """A Kubernetes quantity as a whole number, for example 5Gi or 2000.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(text)
+    return int(Decimal(match[1]) * _FACTORS[match[2]])
+
+
+def too_many_copies(policy: WeddingBackupPolicy, quotas: Quotas) -> Problem | None:
+    """Whether a policy asks for more locations than its organisation may use."""
+    copies, limit = policy.spec.redundancy.copies, quotas.locations
+    if limit is None or copies <= limit:
+        return None
+    return Problem(
+        EXCEEDED,
+        f"spec.redundancy.copies is {copies}, and this namespace may use {limit} locations a policy: "
+        f"ask for {limit} copies or less, or have an administrator raise {LOCATIONS} on the Namespace.",
+    )
+
+
+def no_room(
+    quotas: Quotas,
+    backups: Sequence[BackupJob],
+    recoveries: Sequence[RecoveryRequest],
+    policies: Sequence[WeddingBackupPolicy],
+) -> Problem | None:
+    """Whether another backup of an organisation has to wait.
+
+    Recoveries count and never wait; those in an emergency do not even count.
+
+    Args:
+        quotas: its limits.
+        backups: its BackupJobs.
+        recoveries: its RecoveryRequests.
+        policies: its policies, with the bytes that their vaults take.
+    """
+    running = sum(backup.status.phase is BackupPhase.RUNNING for backup in backups) + sum(
+        recovery.status.phase is RecoveryPhase.RECOVERING
+        and recovery.spec.urgency is not Urgency.EMERGENCY
+        for recovery in recoveries
+    )
+    if quotas.jobs is not None and running >= quotas.jobs:
+        return Problem(
+            EXCEEDED,
+            f"{running} jobs of this namespace are under way, and it may have {quotas.jobs} at once; "
+            f"this backup starts when one has ended. An administrator can raise {JOBS} on the Namespace.",
+        )
+    stored = sum(policy.status.stored_bytes or 0 for policy in policies)
+    if quotas.bytes is not None and stored >= quotas.bytes:
+        return Problem(
+            EXCEEDED,
+            f"The vaults of this namespace's policies take {stored} bytes at each location, and it may "
+            f"have {quotas.bytes}: erase policies that are needed no more (retention.deletionPolicy "
+            f"Erase, then delete them), or have an administrator raise {BYTES} on the Namespace.",
+        )
+    return None
+
+
+def _limit(found: Mapping[str, str], key: str, default: int | None) -> int | None:
+    if key not in found:
+        return default
+    try:
+        return quantity(found[key])
+    except ValueError:
+        raise QuotaError(
+            f"The Namespace's annotation {key} says {found[key]!r}: have an administrator write a "
+            "whole number there, or a quantity like 500Gi."
+        ) from None
