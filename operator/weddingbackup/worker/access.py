@@ -1,7 +1,6 @@
-"""All that a worker is trusted with: the vault's keys and the locations' credentials, from mounted files.
+"""What workers in the operator's namespace are trusted with: the locations' credentials, in files.
 
-Nothing else in this room touches a secret, so that another way to get at keys and stores changes
-this file alone.
+They hold no keys. Backup and restore, which do, have no credentials: see brokered.py.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,38 +13,14 @@ from weddingbackup.resources.tasks import LocationAccess, VaultRef
 from weddingbackup.stores import open_keeper, open_store
 from weddingbackup.stores.api import Keeper, ObjectInfo, Store
 from weddingbackup.stores.errors import DeniedError, StoreError
-from weddingbackup.stores.retry import Retry
-from weddingbackup.vault.errors import VaultError
-from weddingbackup.vault.kit import Kit
 from weddingbackup.vault.names import FORMAT
-from weddingbackup.worker.environment import Environment, read_file
-from weddingbackup.worker.errors import RefusedError
-
-
-def kit(environment: Environment, vault: VaultRef) -> Kit:
-    """The keys of this vault, and of no other.
-
-    Raises:
-        RefusedError: the file is missing, is no kit, or is another vault's.
-    """
-    path = environment.kit_file
-    try:
-        found = Kit.from_json(read_file(path, what="the vault's recovery kit"))
-    except VaultError as error:
-        raise RefusedError("BadKit", f"{path}: {error}") from None
-    if (found.vault_id, found.prefix) != (vault.id, vault.prefix):
-        raise RefusedError(
-            "WrongKey", f"{path} holds the keys of vault {found.vault_id}, not of {vault.id}"
-        )
-    return found
+from weddingbackup.worker.environment import Environment
 
 
 def stores(
     environment: Environment,
     locations: Sequence[LocationAccess],
     vault: VaultRef,
-    *,
-    retry: Retry | None = None,
 ) -> list[Store]:
     """The vault at each of the locations, in their order; see `open_all`."""
 
@@ -53,7 +28,7 @@ def stores(
         def opened() -> Store:
             directory = environment.location_directory(location.name)
             credentials = _credentials(directory, location.name)
-            return open_store(location, credentials, prefix=vault.prefix, retry=retry)
+            return open_store(location, credentials, prefix=vault.prefix)
 
         return opened
 
@@ -72,13 +47,18 @@ def open_all(openers: Mapping[str, Callable[[], Store]]) -> list[Store]:
             store = openers[location]()
             next(iter(store.list(FORMAT)), None)
         except StoreError as error:
-            return _Unusable(location, error)
+            return unusable(error)
         return store
 
     if not openers:
         return []
     with ThreadPoolExecutor(len(openers), thread_name_prefix="open") as pool:
         return list(pool.map(opened, openers))
+
+
+def unusable(error: StoreError) -> Store:
+    """A location that fails with this, whatever it is asked."""
+    return _Unusable(error.location, error)
 
 
 def keeper(environment: Environment, location: LocationAccess, vault: VaultRef) -> Keeper:

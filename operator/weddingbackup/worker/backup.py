@@ -16,26 +16,22 @@ from weddingbackup.vault import write
 from weddingbackup.vault.entries import Source
 from weddingbackup.vault.progress import Progress
 from weddingbackup.vault.results import LocationResult, SourceResult
-from weddingbackup.vault.vault import Vault
-from weddingbackup.worker import access
+from weddingbackup.worker import brokered
+from weddingbackup.worker.client import Client
 from weddingbackup.worker.environment import Environment, read_file
-from weddingbackup.worker.errors import RefusedError
+from weddingbackup.worker.reporter import telling
 
 
 def backup(task: BackupTask, environment: Environment, progress: Progress) -> BackupReport:
     """Do one backup.
 
     Raises:
-        RefusedError: the pod lacks the kit or a connection string, or the task makes no sense.
+        RefusedError: the pod lacks its token or a connection string, or the task makes no sense.
+        BrokerError: the broker refused, or stayed away.
         SourceError, SourceUnavailableError: a source cannot be read, for good or for now.
         VaultError: it could not be committed.
     """
-    kit = access.kit(environment, task.vault)
-    vault = Vault.open(
-        kit.keyring({source.data_class for source in task.sources}),
-        kit.objects,
-        access.stores(environment, task.locations, task.vault),
-    )
+    client = Client(task.broker, environment.token_file)
     job = write.JobFacts(
         uid=task.job.uid,
         namespace=task.job.namespace,
@@ -43,8 +39,12 @@ def backup(task: BackupTask, environment: Environment, progress: Progress) -> Ba
         scheduled_at=task.scheduled_at,
     )
     with ExitStack() as opened:
+        opened.enter_context(telling(client.tell, progress))
+        vault = opened.enter_context(brokered.opened(client, task.vault, locations=task.locations))
         sources = [
-            write.SourceInput(source.name, source.data_class, _open(source, opened))
+            write.SourceInput(
+                source.name, source.data_class, _open(source, client, environment, opened)
+            )
             for source in task.sources
         ]
         estimate = Thread(target=_estimate, args=(sources, progress), name="estimate", daemon=True)
@@ -64,7 +64,7 @@ def backup(task: BackupTask, environment: Environment, progress: Progress) -> Ba
     )
 
 
-def _open(task: SourceTask, opened: ExitStack) -> Source:
+def _open(task: SourceTask, client: Client, environment: Environment, opened: ExitStack) -> Source:
     if task.volume is not None:
         return VolumeSource(Path(task.volume.path), task.volume.include, task.volume.exclude)
     if task.postgres is not None:
@@ -75,7 +75,10 @@ def _open(task: SourceTask, opened: ExitStack) -> Source:
             Path(task.postgres.connection_file), what=f"source {task.name}'s connection string"
         )
         return opened.enter_context(PostgresSource(uri, task.postgres.tables))
-    raise RefusedError("BadTask", f"source {task.name} has neither a volume nor a database")
+    # As above.
+    from weddingbackup.worker.rows import shared_source  # noqa: PLC0415  see above
+
+    return shared_source(client, task.name, environment.scratch)
 
 
 def _estimate(sources: Sequence[write.SourceInput], progress: Progress) -> None:

@@ -40,9 +40,14 @@ class Environment:
         )
 
     @property
-    def kit_file(self) -> Path:
-        """The vault's keys."""
-        return self._path(tasks.KIT_FILE)
+    def token_file(self) -> Path:
+        """What the broker is shown; the kubelet renews it."""
+        return self._path(tasks.TOKEN_FILE)
+
+    @property
+    def scratch(self) -> Path:
+        """A directory that is gone when the pod is."""
+        return self._path(tasks.SCRATCH)
 
     @property
     def termination_log(self) -> Path:

@@ -7,6 +7,7 @@ import errno
 from dataclasses import dataclass
 
 from weddingbackup.log import redact
+from weddingbackup.resources.broker import Refusal, RefusalCode
 from weddingbackup.resources.reports import ErrorReport, ExitCode
 from weddingbackup.sources.errors import SourceError, SourceUnavailableError, TargetError
 from weddingbackup.stores.errors import (
@@ -31,6 +32,18 @@ class RefusedError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class BrokerError(Exception):
+    """The broker refused, or stayed away.
+
+    Attributes:
+        refusal: why, and for whom it was asked in vain.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,17 @@ _TABLE: tuple[tuple[type[Exception], str, ExitCode], ...] = (
     (vault.VaultError, "VaultFailed", ExitCode.FAILED),
 )
 
+# What the broker says of a job as a whole; any other code is its own reason, and refused.
+_BROKER = {
+    RefusalCode.TRANSIENT: ("BrokerUnavailable", ExitCode.FAILED),
+    RefusalCode.CORRUPT: ("ObjectDamaged", ExitCode.FAILED),
+    # A token that was not renewed in time, or an answer of a broker that has just come up.
+    RefusalCode.UNKNOWN_WORKER: ("UnknownWorker", ExitCode.FAILED),
+    RefusalCode.DENIED: ("BrokerDenied", ExitCode.REFUSED),
+    RefusalCode.SOURCE_FAILED: ("SourceRefused", ExitCode.REFUSED),
+    RefusalCode.SOURCE_UNAVAILABLE: ("SourceUnavailable", ExitCode.FAILED),
+}
+
 _SYSTEM = {
     errno.ENOSPC: ("VolumeFull", "the volume is full; make room or choose a larger claim"),
     errno.EDQUOT: ("VolumeFull", "the volume's quota is used up; raise it or make room"),
@@ -91,6 +115,10 @@ def ending(error: Exception) -> Ending:
     message = redact(str(error))
     if isinstance(error, RefusedError):
         return Ending(error.code, ExitCode.REFUSED, message)
+    if isinstance(error, BrokerError):
+        said = error.refusal.code
+        code, exit_code = _BROKER.get(said, (str(said), ExitCode.REFUSED))
+        return Ending(code, exit_code, message)
     for kind, code, exit_code in _TABLE:
         if isinstance(error, kind):
             return Ending(code, exit_code, message)

@@ -1,20 +1,26 @@
 """How a worker speaks back: a line of progress now and then, and one report at its end.
 
-It has no right in Kubernetes, so the controller reads the pod's log and its termination message.
+It has no right in Kubernetes: its progress goes to the broker and its log, its report into the
+pod's termination message.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Self
 
 import structlog
 
+from weddingbackup.resources import broker
 from weddingbackup.resources.base import Model
 from weddingbackup.resources.reports import LIMIT_BYTES, ProgressLine
+from weddingbackup.vault.progress import Progress
 
 _INTERVAL_SECONDS = 1.0
+_TELL_SECONDS = 2.0
+"""The broker writes no more often than this."""
 
 
 class ProgressLines:
@@ -50,6 +56,46 @@ class ProgressLines:
         if line != self._said:
             self._said = line
             structlog.get_logger().info(**line.dump())
+
+
+@contextmanager
+def telling(
+    tell: Callable[[broker.Progress], None],
+    progress: Progress,
+    *,
+    interval: float = _TELL_SECONDS,
+) -> Iterator[None]:
+    """Tell the broker how far the job is, in the background while the block runs.
+
+    A failure to tell is nobody's business but the log's, and at the end nobody waits for it: the
+    last state is told if the process lives long enough.
+    """
+    ended = Event()
+
+    def run() -> None:
+        told = broker.Progress()
+        while True:
+            last = ended.wait(interval)
+            now = broker.Progress(
+                bytes_done=progress.bytes_done,
+                bytes_total=progress.bytes_total,
+                files=progress.files,
+                locations=progress.locations,
+            )
+            if now != told:
+                try:
+                    tell(now)
+                    told = now
+                except Exception as error:  # noqa: BLE001  whatever it is, the job goes on
+                    structlog.get_logger().debug("not told", reason=type(error).__name__)
+            if last:
+                return
+
+    Thread(target=run, name="tell", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def write_report(report: Model, path: Path) -> None:

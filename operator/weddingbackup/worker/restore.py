@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from weddingbackup.resources.broker import Applied
 from weddingbackup.resources.common import Privilege
 from weddingbackup.resources.reports import DamagedObject, ErrorReport, RestoreReport
 from weddingbackup.resources.tasks import PostgresTarget, RestoreTask
@@ -15,11 +16,13 @@ from weddingbackup.vault.opened import resolve
 from weddingbackup.vault.progress import Progress
 from weddingbackup.vault.results import RestoreResult
 from weddingbackup.vault.vault import Vault
-from weddingbackup.worker import access
+from weddingbackup.worker import brokered
+from weddingbackup.worker.client import Client
 from weddingbackup.worker.environment import Environment, read_file
-from weddingbackup.worker.errors import RefusedError
+from weddingbackup.worker.reporter import telling
 
-# Where another location can be asked instead, that is better than waiting for this one.
+# Where another location can be asked instead, that is better than waiting for this one; the broker
+# can be asked by nobody else, and its time does not count.
 _IMPATIENT = Retry(deadline_seconds=2)
 
 
@@ -27,42 +30,55 @@ def restore(task: RestoreTask, environment: Environment, progress: Progress) -> 
     """Do one source's recovery.
 
     Raises:
-        RefusedError: the pod lacks the kit or a connection string, or the task makes no sense.
+        RefusedError: the pod lacks its token or a connection string, or the task makes no sense.
+        BrokerError: the broker refused, or stayed away.
         SourceError, SourceUnavailableError: the target cannot be written, for good or for now.
         VaultError: not everything could be brought back.
     """
     begun = time.monotonic()
-    kit = access.kit(environment, task.vault)
-    stores = access.stores(
-        environment, task.locations, task.vault, retry=_IMPATIENT if task.locations[1:] else None
-    )
-    vault = Vault.open(kit.keyring(), kit.objects, stores)
-    rows: int | None = None
-    warnings: list[str] = []
-    if task.target.volume is not None:
-        privileged = task.privilege is Privilege.ROOT
-        result = _bring(vault, task, Path(task.target.volume.path), progress, privileged=privileged)
-    elif task.target.postgres is not None:
-        # Here and not above: the driver takes longer to import than all of ours, and many need none.
-        from weddingbackup.sources.postgres import apply  # noqa: PLC0415  see above
-
-        target = task.target.postgres
-        uri = _uri(task.source, target)
-        # Rows rest here in the clear: not a moment longer than it takes.
-        with TemporaryDirectory(prefix="rows-") as directory:
-            result = _bring(vault, task, Path(directory), progress, privileged=False)
-            applied = apply(Path(directory), uri, schema=target.schema_name)
-        result.warnings.clear()  # about owners and times of files that nobody keeps
-        rows, warnings = applied.rows, applied.warnings
-    else:
-        raise RefusedError("BadTask", f"source {task.source} has no target, volume or database")
+    client = Client(task.broker, environment.token_file)
+    with (
+        telling(client.tell, progress),
+        brokered.opened(client, task.vault, impatience=_IMPATIENT) as vault,
+    ):
+        result, applied = _put_back(task, client, vault, progress)
     return report(
         task.source,
         result,
-        rows=rows,
-        warnings=warnings,
+        rows=applied.rows if applied else None,
+        warnings=applied.warnings if applied else (),
         seconds=time.monotonic() - begun,
     )
+
+
+def _put_back(
+    task: RestoreTask, client: Client, vault: Vault, progress: Progress
+) -> tuple[RestoreResult, Applied | None]:
+    """Bring files to where they belong, or rows by way of a directory."""
+    target = task.target
+    if target.volume is not None:
+        privileged = task.privilege is Privilege.ROOT
+        path = Path(target.volume.path)
+        return _bring(vault, task, path, progress, privileged=privileged), None
+    # Rows rest here in the clear: not a moment longer than it takes.
+    with TemporaryDirectory(prefix="rows-") as name:
+        directory = Path(name)
+        if target.postgres is not None:
+            # Here and not above: the driver takes longer to import than all of ours.
+            from weddingbackup.sources.postgres import apply  # noqa: PLC0415  see above
+
+            uri = _uri(task.source, target.postgres)
+            result = _bring(vault, task, directory, progress, privileged=False)
+            done = apply(directory, uri, schema=target.postgres.schema_name)
+            applied = Applied(rows=done.rows, warnings=done.warnings)
+        else:
+            # As above.
+            from weddingbackup.worker.rows import put_back  # noqa: PLC0415  see above
+
+            result = _bring(vault, task, directory, progress, privileged=False)
+            applied = put_back(client, task.source, directory)
+    result.warnings.clear()  # about owners and times of files that nobody keeps
+    return result, applied
 
 
 def report(
