@@ -1,4 +1,4 @@
-"""What every end-to-end test stands on: the cluster with image and kinds, five stores, one operator."""
+"""What every end-to-end test stands on: the cluster with image and kinds, five stores, one operator, one broker."""
 
 import secrets
 from collections.abc import Iterator
@@ -11,12 +11,14 @@ from tests import cluster as clusters
 from tests.cluster import Cluster
 from tests.cluster.given import GivenCluster
 from tests.cluster.image import build
+from tests.e2e.broker_process import Broker
 from tests.e2e.operator_process import Operator
-from tests.e2e.world import IMAGE, WORKER, World
+from tests.e2e.world import IMAGE, World
+from tests.home import Home, home
 from tests.servers.locations import Location, five_locations
 from tests.servers.postgres import postgres
 from weddingbackup.kube.client import OUR_KINDS
-from weddingbackup.resources import schema
+from weddingbackup.resources import names, schema
 
 
 @pytest.fixture(scope="session")
@@ -54,13 +56,18 @@ def database(cluster: Cluster) -> Iterator[str]:
         yield uri
 
 
+@pytest.fixture(scope="session", name="home")
+def home_(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    with home(cluster, tmp_path_factory.mktemp("home")) as made:
+        yield made
+
+
 @pytest.fixture
-def world(cluster: Cluster, stores: list[Location]) -> Iterator[World]:
+def world(home: Home, stores: list[Location]) -> Iterator[World]:
     namespace = f"e2e-{secrets.token_hex(5)}"
-    cluster.kubectl("create", "namespace", namespace)
-    cluster.kubectl("create", "serviceaccount", WORKER, "-n", namespace)
-    world = World(cluster, namespace, {location.name: location for location in stores})
-    world.apply(world.claim("portfolio"))
+    locations = {location.name: location for location in stores}
+    world = World(home, namespace, locations, mark=namespace)
+    _found(world)
     try:
         yield world
     finally:
@@ -70,22 +77,45 @@ def world(cluster: Cluster, stores: list[Location]) -> Iterator[World]:
 
 
 @pytest.fixture
+def other(world: World) -> World:
+    """Another organisation beside the first, which may use the same locations."""
+    other = world.elsewhere(f"{world.namespace}-other")
+    _found(other)
+    return other
+
+
+@pytest.fixture
 def operator(world: World, tmp_path: Path) -> Iterator[Operator]:
-    process = Operator(
-        world.cluster.kubeconfig, world.namespace, IMAGE, WORKER, tmp_path / "operator.log"
-    )
-    with process.running():
+    with Operator(world.home, IMAGE, tmp_path / "operator.log").running() as process:
         yield process
+
+
+@pytest.fixture
+def broker(operator: Operator, tmp_path: Path) -> Iterator[Broker]:
+    with Broker(operator.home, tmp_path / "broker.log").running() as process:
+        yield process
+
+
+def _found(world: World) -> None:
+    world.home.add_namespace(world.namespace)
+    world.cluster.kubectl("label", "namespace", world.namespace, f"mark={world.mark}")
+    world.apply(world.claim("portfolio"))
 
 
 def _clean(world: World) -> None:
     """The operator is gone by now, so its finalizers are taken off by hand."""
-    cluster = world.cluster
+    cluster, marked = world.cluster, ["-l", f"mark={world.mark}"]
+    found = ("get", "namespaces", *marked, "-o", "jsonpath={.items[*].metadata.name}")
+    namespaces = cluster.kubectl(*found).split()
     patch = '{"metadata":{"finalizers":null}}'
     for resource in OUR_KINDS:
-        place = ["-n", world.namespace] if resource.namespaced else ["-l", f"mark={world.mark}"]
-        for name in cluster.kubectl("get", resource.plural, *place, "-o", "name").split():
+        chosen = [["-n", each] for each in namespaces] if resource.namespaced else [marked]
+        for place in chosen:
             where = place if resource.namespaced else []
-            cluster.kubectl("patch", name, *where, "--type=merge", "-p", patch, check=False)
-            cluster.kubectl("delete", name, *where, "--wait=false", "--ignore-not-found")
-    cluster.kubectl("delete", "namespace", world.namespace, "--wait=false")
+            for name in cluster.kubectl("get", resource.plural, *place, "-o", "name").split():
+                cluster.kubectl("patch", name, *where, "--type=merge", "-p", patch, check=False)
+                cluster.kubectl("delete", name, *where, "--wait=false", "--ignore-not-found")
+    cluster.kubectl("delete", "namespace", *namespaces, "--wait=false")
+    here = ("-n", world.home.namespace, "--wait=false")
+    cluster.kubectl("delete", "jobs", *here, "-l", names.LABEL_TASK)
+    cluster.kubectl("delete", "secrets", *here, "-l", names.LABEL_VAULT)

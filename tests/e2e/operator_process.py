@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.home import Home
 from weddingbackup import log
 from weddingbackup.controller.main import operate, platform
 
@@ -17,20 +18,21 @@ from weddingbackup.controller.main import operate, platform
 class Operator:
     """Starts, and dies without warning."""
 
-    kubeconfig: Path
-    namespace: str
+    home: Home
     image: str
-    service_account: str
     log: Path
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         variables = {
             **os.environ,
-            "KUBECONFIG": str(self.kubeconfig),
-            "WEDDINGBACKUP_NAMESPACE": self.namespace,
+            "KUBECONFIG": str(self.home.kubeconfig("operator")),
+            "WEDDINGBACKUP_NAMESPACE": self.home.namespace,
             "WEDDINGBACKUP_IMAGE": self.image,
-            "WEDDINGBACKUP_WORKER_SERVICE_ACCOUNT": self.service_account,
+            "WEDDINGBACKUP_WORKER_SERVICE_ACCOUNT": self.home.keeper,
+            "WEDDINGBACKUP_BROKER_URL": self.home.broker_url,
+            "WEDDINGBACKUP_BROKER_TLS_SECRET": self.home.broker_tls,
+            "WEDDINGBACKUP_BROKER_CA_SECRET": self.home.broker_ca,
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
         with self.log.open("ab") as out:

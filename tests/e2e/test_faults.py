@@ -14,7 +14,7 @@ from tests.servers.gcs import gcs
 from tests.servers.locations import BUCKET
 from weddingbackup.resources import names
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("broker")]
 
 THREE = ("london", "frankfurt", "paris")
 WRITE = """
@@ -63,11 +63,12 @@ def kill_worker(world: World, task: str) -> None:
 
 class TestLocations:
     def test_what_is_wrong_with_a_location_is_said(self, world: World) -> None:
-        world.apply(
+        world.at_home.apply(
             world.secret_of("london"),
             secret("wrong", {"accessKeyId": "wedding", "secretAccessKey": "wrong"}),
         )
-        reference = {"credentialsSecretRef": {"name": "location-london"}}
+        right = world.location("london")["spec"]["credentialsSecretRef"]
+        reference = {"credentialsSecretRef": right}
         variants: dict[str, dict[str, Any]] = {
             "right": reference,
             "wrong": {"credentialsSecretRef": {"name": "wrong"}},
@@ -98,7 +99,8 @@ class TestLocations:
         with gcs(tmp_path, host=world.cluster.host_address, careless=True) as server:
             server.create_bucket(BUCKET)
             careless = world.location("zurich", endpoint=server.endpoint)
-            world.apply(secret("location-zurich", server.credentials), careless)
+            reference = careless["spec"]["credentialsSecretRef"]["name"]
+            world.at_home.apply(secret(reference, server.credentials), careless)
             name = world.location_name("zurich")
             refused = world.wait_phase("bl", name, "Refused", "Healthy")
             assert phase(refused) == "Refused"
@@ -285,32 +287,6 @@ class TestBadInput:
         done = world.wait_phase("rr", "back", "Completed", "Failed")
         assert phase(done) == "Completed", done["status"]
 
-    def test_an_object_elsewhere_is_told_where_to_go(
-        self, world: World, operator: Operator
-    ) -> None:
-        elsewhere = f"{world.namespace}-elsewhere"
-        world.cluster.kubectl("create", "namespace", elsewhere)
-        there = World(world.cluster, elsewhere, world.locations)
-        try:
-            there.apply(there.policy(), there.backup("now"), there.request("back"))
-            for kind, name in (("wbp", "wedding"), ("bj", "now"), ("rr", "back")):
-                told = there.wait(kind, name, lambda body: condition(body, "Stalled"))
-                assert condition(told, "Stalled")["reason"] == "NamespaceNotServed"
-                assert world.namespace in condition(told, "Stalled")["message"]
-        finally:
-            operator.kill()
-            there.cluster.kubectl(
-                *("patch", "wbp,bj,rr", "--all", "-n", elsewhere, "--type=merge"),
-                *("-p", json.dumps({"metadata": {"finalizers": None}})),
-                check=False,
-            )
-            for kind, name in (("wbp", "wedding"), ("bj", "now"), ("rr", "back")):
-                patch = json.dumps({"metadata": {"finalizers": None}})
-                there.cluster.kubectl(
-                    "patch", kind, name, "-n", elsewhere, "--type=merge", "-p", patch
-                )
-            there.cluster.kubectl("delete", "namespace", elsewhere, "--wait=false")
-
 
 class TestPeople:
     def test_a_trigger_makes_one_backup_for_each_new_text(self, world: World) -> None:
@@ -365,7 +341,7 @@ class TestDeletion:
         first = world.wait_phase("bj", only_backup(world), "Completed")
         world.delete("wbp", "wedding")
         world.shell("portfolio", LOSS)
-        assert world.list("secrets", names.LABEL_VAULT)
+        assert world.at_home.list("secrets", names.LABEL_VAULT)
 
         world.apply(world.policy(schedule={"suspend": True}))
         policy = world.wait_phase("wbp", "wedding", "Suspended")
@@ -386,7 +362,7 @@ class TestDeletion:
         prefix = done["status"]["vault"]["prefix"]
         assert all(list(world.locations[name].open_keeper(prefix).list("")) for name in THREE)
         world.delete("wbp", "wedding", "--timeout=120s")
-        assert not world.list("secrets", names.LABEL_VAULT)
+        assert not world.at_home.list("secrets", names.LABEL_VAULT)
         for name in THREE:
             assert list(world.locations[name].open_keeper(prefix).list("")) == []
 

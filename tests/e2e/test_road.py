@@ -21,7 +21,7 @@ for path in sorted(pathlib.Path("/data").rglob("*.jpg")):
 LOSS = "import shutil, pathlib; [shutil.rmtree(path) for path in pathlib.Path('/data').glob('shoot-*')]"
 
 
-@pytest.mark.usefixtures("operator")
+@pytest.mark.usefixtures("broker")
 def test_a_wedding_is_backed_up_lost_and_brought_back(world: World) -> None:
     world.shell("portfolio", PHOTOS)
     before = world.shell("portfolio", DIGESTS)

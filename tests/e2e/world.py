@@ -1,42 +1,53 @@
-"""A namespace with everything that a wedding's protection needs, and ways to look at it and to break it."""
+"""One organisation's namespace with all that a wedding's protection needs; ways to look at it and to break it."""
 
 import base64
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from tests import objects
 from tests.cluster import Cluster
+from tests.home import Home
 from tests.servers.locations import Location
 from weddingbackup.resources import names
 
 Object = dict[str, Any]
 
 IMAGE = "wedding-backup-operator:dev"
-WORKER = "worker"
 PHOTOGRAPHER = 65532
 """Who writes photographs; workers run as the same user."""
 
 
 @dataclass(frozen=True)
 class World:
-    """One test's namespace.
+    """One organisation's namespace in a test.
 
     Attributes:
+        home: where operator and broker are.
         mark: a label that only this test's locations carry.
     """
 
-    cluster: Cluster
+    home: Home
     namespace: str
     locations: Mapping[str, Location]
+    mark: str
 
     @property
-    def mark(self) -> str:
-        return self.namespace
+    def cluster(self) -> Cluster:
+        return self.home.cluster
 
-    def apply(self, *objects: Object) -> None:
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+    def elsewhere(self, namespace: str) -> "World":
+        """The same world seen from another namespace: another organisation's, or the operator's."""
+        return replace(self, namespace=namespace)
+
+    @property
+    def at_home(self) -> "World":
+        return self.elsewhere(self.home.namespace)
+
+    def apply(self, *bodies: Object) -> None:
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(bodies)})
         self.cluster.kubectl("apply", "-n", self.namespace, "-f", "-", input=text)
 
     def get(self, kind: str, name: str) -> Object:
@@ -118,14 +129,15 @@ class World:
 
     def add_locations(self, chosen: Iterable[str], **spec: Any) -> None:
         for name in chosen:
-            self.apply(self.secret_of(name), self.location(name, **spec))
+            self.at_home.apply(self.secret_of(name), self.location(name, **spec))
 
     def location_name(self, name: str) -> str:
         """BackupLocations are the cluster's, so each test's are named apart."""
-        return f"{name}-{self.namespace[-6:]}"
+        return f"{name}-{self.mark[-6:]}"
 
     def secret_of(self, name: str) -> Object:
-        return secret(f"location-{name}", self.locations[name].credentials)
+        """Goes home: no organisation has a location's credentials."""
+        return secret(f"location-{name}-{self.mark[-6:]}", self.locations[name].credentials)
 
     def location(self, name: str, **spec: Any) -> Object:
         there = self.locations[name]
@@ -139,7 +151,7 @@ class World:
                 "country": there.place.country,
                 "bucket": there.access.bucket,
                 "endpoint": there.access.endpoint,
-                "credentialsSecretRef": {"name": f"location-{name}"},
+                "credentialsSecretRef": {"name": f"location-{name}-{self.mark[-6:]}"},
                 "probe": {"interval": "5s", "timeout": "5s"},
                 **spec,
             },
@@ -157,46 +169,26 @@ class World:
         }
 
     def policy(self, name: str = "wedding", **spec: Any) -> Object:
-        return {
-            "apiVersion": names.API_VERSION,
-            "kind": "WeddingBackupPolicy",
-            "metadata": {"name": name},
-            "spec": {
-                "wedding": {
-                    "id": "w-2026-1205-017",
-                    "date": "2026-12-05",
-                    "timeZone": "Europe/London",
-                    "venue": {"latitude": 51.48, "longitude": -0.61, "country": "GB"},
-                },
-                "sources": [
-                    {
-                        "name": "portfolio",
-                        "dataClass": "Portfolio",
-                        "volume": {"claimName": "portfolio"},
-                    }
-                ],
-                "redundancy": {"copies": 3, "quorum": 2},
-                "placement": {"locationSelector": {"matchLabels": {"mark": self.mark}}},
-                "worker": {"resources": {"requests": {"cpu": "50m", "memory": "64Mi"}}},
-                **spec,
-            },
+        chosen = {
+            "sources": [
+                {
+                    "name": "portfolio",
+                    "dataClass": "Portfolio",
+                    "volume": {"claimName": "portfolio"},
+                }
+            ],
+            "redundancy": {"copies": 3, "quorum": 2},
+            "placement": {"locationSelector": {"matchLabels": {"mark": self.mark}}},
+            "worker": {"resources": {"requests": {"cpu": "50m", "memory": "64Mi"}}},
         }
+        return objects.policy(name, **{**chosen, **spec})
 
     def backup(self, name: str, policy: str = "wedding", **spec: Any) -> Object:
-        return {
-            "apiVersion": names.API_VERSION,
-            "kind": "BackupJob",
-            "metadata": {"name": name},
-            "spec": {"policyRef": {"name": policy}, **spec},
-        }
+        return objects.backup_job(name, policyRef={"name": policy}, **spec)
 
     def request(self, name: str, policy: str = "wedding", **spec: Any) -> Object:
-        return {
-            "apiVersion": names.API_VERSION,
-            "kind": "RecoveryRequest",
-            "metadata": {"name": name},
-            "spec": {"policyRef": {"name": policy}, "urgency": "Emergency", **spec},
-        }
+        chosen = {"policyRef": {"name": policy}, "urgency": "Emergency"}
+        return objects.recovery_request(name, **{**chosen, **spec})
 
 
 def secret(name: str, data: Mapping[str, str]) -> Object:
