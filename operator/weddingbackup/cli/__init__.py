@@ -11,6 +11,9 @@ _COMMANDS = {
     "operator": Lazy("weddingbackup.cli.operator:operator", "Run the operator in a cluster."),
     "worker": Lazy("weddingbackup.cli.worker:worker", "Do one task, in a pod that it made."),
     "vault": Lazy("weddingbackup.cli.vault:vault", "Back up and restore without any cluster."),
+    "recovery-kit": Lazy(
+        "weddingbackup.cli.recovery_kit:recovery_kit", "Keep what recovers with the cluster gone."
+    ),
     "crds": Lazy("weddingbackup.cli.crds:crds", "Write the definitions of our kinds."),
     "release-finalizers": Lazy(
         "weddingbackup.cli.finalizers:release_finalizers",

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 from weddingbackup.resources.tasks import LocationAccess
 from weddingbackup.stores import DirectoryStore, open_store
 from weddingbackup.stores.api import Store
+from weddingbackup.stores.errors import DeniedError
 from weddingbackup.vault.kit import Kit
 from weddingbackup.vault.vault import Vault
 from weddingbackup.worker.access import open_all
@@ -46,7 +47,13 @@ class _Bucket(LocationAccess, extra="forbid"):
         return self.name
 
     def open(self, prefix: str) -> Store:
+        if missing := [key for key, value in self.credentials.items() if not value]:
+            message = f"location {self.name}: fill in {', '.join(missing)} among its credentials"
+            raise DeniedError(message, location=self.name)
         return open_store(self, self.credentials, prefix=prefix)
+
+
+Location = _Directory | _Bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ class Places:
     """The kit's file and the vault's locations, as they were given."""
 
     kit_file: Path
-    locations: Sequence[_Directory | _Bucket]
+    locations: Sequence[Location]
 
     def kit(self) -> Kit:
         """Read the kit.
@@ -68,7 +75,7 @@ class Places:
         except OSError as error:
             raise click.ClickException(
                 f"the kit {self.kit_file} cannot be read ({error.strerror}): it is the file that"
-                " `vault init` wrote, or the key kit.json of the vault's Secret"
+                " `recovery-kit export` or `vault init` wrote"
             ) from None
         if stat.S_IMODE(self.kit_file.stat().st_mode) & 0o077:
             click.echo(
@@ -79,7 +86,7 @@ class Places:
 
     def stores(self, kit: Kit) -> list[Store]:
         """The vault at each location."""
-        return open_all({p.location: partial(p.open, kit.prefix) for p in self.locations})
+        return open_stores(self.locations, kit)
 
     def open(self) -> Vault:
         """Open the vault."""
@@ -87,15 +94,14 @@ class Places:
         return Vault.open(kit.keyring(), kit.objects, self.stores(kit))
 
 
-def vault_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the shared options; it gets them as its argument `places`."""
+def open_stores(locations: Sequence[Location], kit: Kit) -> list[Store]:
+    """A kit's vault at each location; see `open_all`."""
+    return open_all({place.location: partial(place.open, kit.prefix) for place in locations})
 
-    @click.option(
-        "--kit",
-        required=True,
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="The vault's kit, a file.",
-    )
+
+def location_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where vaults lie; it gets them as its argument `locations`."""
+
     @click.option(
         "--directory",
         "directories",
@@ -110,14 +116,31 @@ def vault_options(command: Callable[..., None]) -> Callable[..., None]:
         help="Locations with their credentials, as YAML.",
     )
     @wraps(command)
-    def wrapped(kit: Path, directories: Sequence[Path], file: Path | None, **rest: Any) -> None:
-        locations: list[_Directory | _Bucket] = [_Directory(directory=d) for d in directories]
+    def wrapped(directories: Sequence[Path], file: Path | None, **rest: Any) -> None:
+        locations: list[Location] = [_Directory(directory=d) for d in directories]
         locations += _read(file) if file else []
-        if not locations:
-            raise click.UsageError("where is the vault? Give --directory or --locations")
         names = [location.location for location in locations]
         if len(set(names)) != len(names):
             raise click.UsageError(f"each location needs a name of its own: {', '.join(names)}")
+        command(locations=locations, **rest)
+
+    return wrapped
+
+
+def vault_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the shared options; it gets them as its argument `places`."""
+
+    @click.option(
+        "--kit",
+        required=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="The vault's kit, a file.",
+    )
+    @location_options
+    @wraps(command)
+    def wrapped(kit: Path, locations: Sequence[Location], **rest: Any) -> None:
+        if not locations:
+            raise click.UsageError("where is the vault? Give --directory or --locations")
         command(places=Places(kit, locations), **rest)
 
     return wrapped
@@ -146,12 +169,17 @@ def problems(error: ValidationError) -> str:
     )
 
 
-def _read(file: Path) -> list[_Directory | _Bucket]:
-    locations: list[_Directory | _Bucket] = []
+def _read(file: Path) -> list[Location]:
+    locations: list[Location] = []
     for number, entry in enumerate(read_yaml(file), start=1):
         kind = _Directory if isinstance(entry, dict) and "directory" in entry else _Bucket
         try:
-            locations.append(kind.model_validate(entry))
+            location = kind.model_validate(entry)
         except ValidationError as error:
             raise click.ClickException(f"{file}, entry {number}: {problems(error)}") from None
+        if isinstance(location, _Bucket) and location.ca_file:
+            # The file lies beside the one that names it, wherever the two are carried.
+            beside = {"ca_file": str(file.parent / location.ca_file)}
+            location = location.model_copy(update=beside)
+        locations.append(location)
     return locations
