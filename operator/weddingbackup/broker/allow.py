@@ -8,7 +8,6 @@ from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.broker import DataKey, Put, RefusalCode
 from weddingbackup.stores import names as stores
 from weddingbackup.vault import names
-from weddingbackup.vault.keyring import Keyring
 from weddingbackup.vault.names import VAULT_CLASS
 
 _DATA = re.compile(r"(?:packs|index)/([0-9a-f]{64})(?:\.r[1-9])?")
@@ -38,7 +37,8 @@ def put(scope: Scope, wanted: Put) -> None:
     if match := _DATA.fullmatch(wanted.name):
         if match[1] != wanted.sha256:
             raise RefusedError(
-                RefusalCode.NOT_YOURS, f"{wanted.name} is to hold bytes with the SHA-256 in its name"
+                RefusalCode.NOT_YOURS,
+                f"{wanted.name} is to hold bytes with the SHA-256 in its name",
             )
         return
     founding = scope.kit.objects.get(names.base_name(wanted.name))
@@ -93,13 +93,14 @@ def listing(prefix: str) -> None:
 
 
 def keys(scope: Scope) -> list[DataKey]:
-    """The unwrapped data keys of the vault's own class and of the job's classes: no other, and never
-    a wrapping key.
+    """The unwrapped data keys of the vault's own class and of the job's classes.
+
+    No others, and never a wrapping key.
 
     Raises:
         VaultError: the kit's keys do not belong together.
     """
-    keyring: Keyring = scope.kit.keyring({VAULT_CLASS, *scope.classes})
+    keyring = scope.kit.keyring({VAULT_CLASS, *scope.classes})
     return [
         DataKey.model_construct(
             class_name=key.class_name,

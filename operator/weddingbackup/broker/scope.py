@@ -57,7 +57,9 @@ class Scope:
 class RefusedError(Exception):
     """The broker does not do this; the refusal says why, in words fit for whoever asked."""
 
-    def __init__(self, code: RefusalCode, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: RefusalCode, message: str, *, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.refusal = Refusal(code=code, message=message, retry_after_seconds=retry_after)
 

@@ -111,6 +111,15 @@ class ManifestStatus(Model):
     """SHA-256 of its stored bytes: what a recovery will accept."""
 
 
+class Announced(ManifestStatus):
+    """The manifest that the broker takes from a backup."""
+
+    pod: Annotated[str, Field(max_length=64)]
+    """UID of the pod that showed it."""
+    at: Time
+    """When it did. Another pod may show another one, once nobody can be storing this one any more."""
+
+
 class WorkerJob(Model):
     """The Kubernetes Job that does the work."""
 
@@ -145,7 +154,7 @@ class Status(KindStatus):
     """How far the reading of the sources is."""
     reported: Reported | None = None
     """What the worker last told the broker, which writes this and nobody else."""
-    announced: ManifestStatus | None = None
+    announced: Announced | None = None
     """The one manifest that the broker takes from this backup. It is written before any location gets it; whether it is the commit, manifest says."""
     manifest: ManifestStatus | None = None
     """The manifest that is this backup's commit: a quorum of locations was seen to hold it."""

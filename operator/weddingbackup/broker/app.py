@@ -1,0 +1,340 @@
+"""The broker's HTTP interface: who asks, what the job may have, and the answer. See resources.broker."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Annotated, Any, Protocol
+
+import structlog
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from weddingbackup.broker import allow, manifests
+from weddingbackup.broker.keeping import Keeping, Vaulted
+from weddingbackup.broker.manifests import Announcements
+from weddingbackup.broker.scope import Authority, RefusedError, Scope
+from weddingbackup.resources.broker import (
+    LARGEST_MANIFEST,
+    Answer,
+    Get,
+    Listed,
+    Location,
+    Opening,
+    Progress,
+    Put,
+    Refusal,
+    RefusalCode,
+    SignAnswer,
+    Signed,
+    SignRequest,
+)
+from weddingbackup.stores import errors
+from weddingbackup.stores.api import ObjectInfo, PutIntent, SignedRequest
+from weddingbackup.stores.errors import StoreError, TransientError
+
+_log = structlog.get_logger()
+
+_LARGEST_BODY = 1 << 20
+_SIGN_SECONDS = 30.0
+_LIST_SECONDS = 60.0
+_PAGE = 1000
+_AT_ONCE = 16
+"""Requests of one pod that are under way together; more are told to come back."""
+_AT_ONCE_OVERALL = 512
+_BODY_SECONDS = 120.0
+
+_STATUS: Mapping[RefusalCode, HTTPStatus] = {
+    RefusalCode.TRANSIENT: HTTPStatus.SERVICE_UNAVAILABLE,
+    RefusalCode.DENIED: HTTPStatus.FORBIDDEN,
+    RefusalCode.MISSING: HTTPStatus.NOT_FOUND,
+    RefusalCode.EXISTS: HTTPStatus.CONFLICT,
+    RefusalCode.CORRUPT: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RefusalCode.UNSUPPORTED: HTTPStatus.NOT_IMPLEMENTED,
+    RefusalCode.UNKNOWN_WORKER: HTTPStatus.UNAUTHORIZED,
+    RefusalCode.NOT_YOURS: HTTPStatus.FORBIDDEN,
+    RefusalCode.BAD_REQUEST: HTTPStatus.BAD_REQUEST,
+    RefusalCode.TOO_MUCH: HTTPStatus.TOO_MANY_REQUESTS,
+    RefusalCode.SOURCE_FAILED: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RefusalCode.SOURCE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+_CODES: Mapping[type[StoreError], RefusalCode] = {
+    errors.TransientError: RefusalCode.TRANSIENT,
+    errors.DeniedError: RefusalCode.DENIED,
+    errors.MissingError: RefusalCode.MISSING,
+    errors.ExistsError: RefusalCode.EXISTS,
+    errors.CorruptError: RefusalCode.CORRUPT,
+    errors.UnsupportedError: RefusalCode.UNSUPPORTED,
+}
+
+
+class Reports(Protocol):
+    """Where progress goes."""
+
+    async def report(self, scope: Scope, progress: Progress) -> None:
+        """Write it down, not more often than anybody reads it."""
+
+
+def create_app(  # noqa: C901  one route after the other
+    authority: Authority, keeping: Keeping, told: Announcements, reports: Reports
+) -> FastAPI:
+    """The application.
+
+    Args:
+        authority: says whose job a token stands for.
+        keeping: the locations.
+        told: the manifests that are announced.
+        reports: takes progress.
+    """
+    busy: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        keeping.close()
+
+    app = FastAPI(lifespan=life, openapi_url=None, docs_url=None, redoc_url=None)
+    _handle_errors(app)
+
+    async def worker(request: Request) -> AsyncIterator[Scope]:
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not token:
+            raise RefusedError(RefusalCode.UNKNOWN_WORKER, "show the pod's token (Bearer)")
+        if busy.total() >= _AT_ONCE_OVERALL:
+            raise RefusedError(RefusalCode.TRANSIENT, "the broker is busy", retry_after=2)
+        scope = await authority.scope(token)
+        if busy[scope.pod_uid] >= _AT_ONCE:
+            raise RefusedError(
+                RefusalCode.TOO_MUCH, f"more than {_AT_ONCE} requests at once", retry_after=1
+            )
+        busy[scope.pod_uid] += 1
+        try:
+            with structlog.contextvars.bound_contextvars(
+                namespace=scope.namespace, pod=scope.pod, job=scope.owner.name
+            ):
+                yield scope
+        finally:
+            busy[scope.pod_uid] -= 1
+            if not busy[scope.pod_uid]:
+                del busy[scope.pod_uid]
+
+    Worker = Annotated[Scope, Depends(worker)]  # noqa: N806  a type
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    @app.post("/v1/open")
+    async def open_job(scope: Worker) -> Response:
+        locations = await asyncio.gather(
+            *(_describe(scope, name, keeping) for name in scope.locations)
+        )
+        opening = Opening.model_construct(
+            vault=scope.vault,
+            founding=dict(scope.kit.objects),
+            keys=allow.keys(scope),
+            locations=[location for location in locations if location is not None],
+        )
+        _log.info(
+            "opened", classes=sorted(scope.classes), locations=[x.name for x in opening.locations]
+        )
+        return _json(opening)
+
+    @app.post("/v1/sign")
+    async def sign(scope: Worker, request: Request) -> Response:
+        wanted = SignRequest.model_validate_json(await _body(request, _LARGEST_BODY))
+        puts, gets = await asyncio.gather(
+            _per_location(scope, wanted.puts, keeping, _puts),
+            _per_location(scope, wanted.gets, keeping, _gets),
+        )
+        refused = sum(answer.refusal is not None for answer in (*puts, *gets))
+        _log.info("signed", puts=len(puts), gets=len(gets), refused=refused)
+        return _json(SignAnswer(puts=puts, gets=gets))
+
+    @app.get("/v1/locations/{location}/objects")
+    async def objects(scope: Worker, location: str, prefix: str) -> StreamingResponse:
+        allow.listing(prefix)
+        place = allow.location(scope, location)
+        found = await keeping.run(
+            place, scope.vault.prefix, lambda v: list(v.list(prefix)), seconds=_LIST_SECONDS
+        )
+        _log.info("listed", location=location, prefix=prefix, objects=len(found))
+        return StreamingResponse(_lines(found), media_type="application/x-ndjson")
+
+    @app.put("/v1/locations/{location}/manifests/{name:path}")
+    async def manifest(scope: Worker, location: str, name: str, request: Request) -> Response:
+        data = await _body(request, LARGEST_MANIFEST)
+        await manifests.store(scope, location, name, data, keeping=keeping, told=told)
+        _log.info("stored a manifest", location=location, manifest=name)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    @app.post("/v1/progress")
+    async def progress(scope: Worker, request: Request) -> Response:
+        said = Progress.model_validate_json(await _body(request, _LARGEST_BODY))
+        for name in said.locations:
+            allow.location(scope, name)
+        await reports.report(scope, said)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+
+    return app
+
+
+async def _describe(scope: Scope, name: str, keeping: Keeping) -> Location | None:
+    """One location for a worker; None where it cannot even be opened: the job goes on without it."""
+    place = scope.locations[name]
+    try:
+        address, binds_md5 = await keeping.run(
+            place, scope.vault.prefix, lambda v: (v.address, v.binds_md5), seconds=_SIGN_SECONDS
+        )
+        authorities = await keeping.authorities(place)
+    except (RefusedError, StoreError) as error:
+        _log.warning("a location cannot be opened", location=name, error=str(error))
+        return None
+    return Location(name=name, address=address, binds_md5=binds_md5, authorities=authorities)
+
+
+async def _per_location(
+    scope: Scope,
+    wanted: list[Any],
+    keeping: Keeping,
+    sign: Callable[[Scope, Vaulted, list[Any]], list[Answer]],
+) -> list[Answer]:
+    """Sign for each location apart, so that one that hangs is its own trouble alone."""
+    answers: dict[int, Answer] = {}
+    groups: dict[str, list[int]] = {}
+    for number, each in enumerate(wanted):
+        groups.setdefault(each.location, []).append(number)
+
+    async def at(location: str, numbers: list[int]) -> None:
+        mine = [wanted[number] for number in numbers]
+        try:
+            place = allow.location(scope, location)
+            signed = await keeping.run(
+                place, scope.vault.prefix, lambda v: sign(scope, v, mine), seconds=_SIGN_SECONDS
+            )
+        except (RefusedError, StoreError) as error:
+            signed = [Answer(refusal=_refusal(error))] * len(mine)
+        answers.update(zip(numbers, signed, strict=True))
+
+    await asyncio.gather(*(at(location, numbers) for location, numbers in groups.items()))
+    return [answers[number] for number in range(len(wanted))]
+
+
+def _puts(scope: Scope, vaulted: Vaulted, wanted: list[Put]) -> list[Answer]:
+    def intent(put: Put) -> PutIntent:
+        if vaulted.binds_md5 and put.md5 is None:
+            raise RefusedError(RefusalCode.BAD_REQUEST, f"{vaulted.location} needs the MD5 as well")
+        allow.put(scope, put)
+        md5 = bytes.fromhex(put.md5) if put.md5 else None
+        return PutIntent(put.name, put.size, bytes.fromhex(put.sha256), md5)
+
+    return _each(wanted, intent, vaulted.sign_puts)
+
+
+def _gets(_: Scope, vaulted: Vaulted, wanted: list[Get]) -> list[Answer]:
+    def name(get: Get) -> str:
+        allow.get(get.name)
+        return get.name
+
+    return _each(wanted, name, vaulted.sign_gets)
+
+
+def _each(
+    wanted: list[Any],
+    allowed: Callable[[Any], Any],
+    sign: Callable[[list[Any]], list[SignedRequest]],
+) -> list[Answer]:
+    """Sign those that are allowed, in one go; answer to each in its place."""
+    answers: list[Answer] = []
+    passed: list[Any] = []
+    for each in wanted:
+        try:
+            passed.append(allowed(each))
+            answers.append(Answer())
+        except RefusedError as error:
+            answers.append(Answer(refusal=error.refusal))
+    signed = iter(sign(passed) if passed else ())
+    return [answer if answer.refusal else _signed(next(signed)) for answer in answers]
+
+
+def _signed(request: SignedRequest) -> Answer:
+    return Answer(
+        signed=Signed(
+            method=request.method,
+            url=request.url,
+            headers=dict(request.headers),
+            expires_at=request.expires_at,
+        )
+    )
+
+
+def _lines(found: list[ObjectInfo]) -> AsyncIterator[bytes]:
+    async def lines() -> AsyncIterator[bytes]:
+        for start in range(0, len(found), _PAGE):
+            page = found[start : start + _PAGE]
+            yield b"".join(
+                Listed(name=x.name, size=x.size, modified=x.modified).to_json().encode() + b"\n"
+                for x in page
+            )
+        yield Listed(end=True).to_json().encode() + b"\n"
+
+    return lines()
+
+
+async def _body(request: Request, largest: int) -> bytes:
+    """The request's body, if it is small enough and comes in time."""
+    data = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for part in request.stream():
+                data += part
+                if len(data) > largest:
+                    raise RefusedError(
+                        RefusalCode.TOO_MUCH, f"the body is larger than {largest} bytes"
+                    )
+    except TimeoutError:
+        raise RefusedError(RefusalCode.TOO_MUCH, "the body came too slowly") from None
+    return bytes(data)
+
+
+def _json(model: Any) -> Response:
+    return Response(model.to_json(), media_type="application/json")
+
+
+def _refusal(error: Exception) -> Refusal:
+    if isinstance(error, RefusedError):
+        return error.refusal
+    code = next(
+        (code for kind, code in _CODES.items() if isinstance(error, kind)), RefusalCode.TRANSIENT
+    )
+    wait = error.retry_after_seconds if isinstance(error, TransientError) else None
+    return Refusal(code=code, message=str(error), retry_after_seconds=wait)
+
+
+def _handle_errors(app: FastAPI) -> None:
+    async def refuse(_: Request, error: Exception) -> Response:
+        refusal = _refusal(error)
+        _log.info("refused", code=refusal.code, message=refusal.message)
+        wait = refusal.retry_after_seconds
+        return JSONResponse(
+            refusal.dump(),
+            _STATUS[refusal.code],
+            headers={"Retry-After": f"{wait:.0f}"} if wait else None,
+        )
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        # Without what was sent: it may be a secret, or as long as a body may be.
+        message = f"the request makes no sense: {type(error).__name__}"
+        return await refuse(request, RefusedError(RefusalCode.BAD_REQUEST, message))
+
+    handlers: Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+        RefusedError: refuse,
+        StoreError: refuse,
+        RequestValidationError: invalid,
+        ValueError: invalid,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
