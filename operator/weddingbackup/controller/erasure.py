@@ -8,7 +8,8 @@ The order makes every moment safe to be killed in:
 3. The policy's other workers are stopped, so that nobody puts objects there any more.
 4. The Job is let go. When it has ended, the policy goes.
 
-Meanwhile the policy's status says what is waited for, and events say what could not be erased.
+Meanwhile the policy's status says what is waited for, and events say what could not be erased. Recovery
+kits that were taken out are told of in both: they are files in people's hands, which nothing here reaches.
 """
 
 from weddingbackup.controller import access, workers
@@ -20,6 +21,7 @@ from weddingbackup.kube.jobs import Owner, Shape, Work
 from weddingbackup.resources import names, tasks
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
+from weddingbackup.rules import kits
 from weddingbackup.rules.erasure import erasing
 from weddingbackup.vault.errors import VaultError
 
@@ -27,6 +29,9 @@ _SHAPE = Shape(resources=workers.SERVICE_SHAPE.resources, deadline_seconds=7 * 2
 """A location that is down for days is still emptied when it is back."""
 
 _RETRIES = 10_000
+
+_KITS = f"{names.GROUP}/recovery-kits"
+"""Annotation of the erase Job: what to tell of recovery kits, once the Secret that told it is destroyed."""
 
 
 async def erase(context: Context, body: Object) -> str | None:
@@ -47,6 +52,14 @@ async def _step(context: Context, body: Object, policy: WeddingBackupPolicy) -> 
     if seen is None:
         return await _plan(context, body, policy, name)
     await _destroy_keys(context, policy)
+    kits_left = (seen.body["metadata"].get("annotations") or {}).get(_KITS)
+    waiting = await _remove(context, body, seen)
+    return f"{waiting}. {kits_left}" if waiting and kits_left else waiting
+
+
+async def _remove(context: Context, body: Object, seen: workers.Seen) -> str | None:
+    """Have the objects removed, with the keys destroyed."""
+    name = seen.body["metadata"]["name"]
     if still := await _stop_others(context, seen.body["metadata"]["labels"][names.LABEL_VAULT]):
         return f"waiting for {still} workers to stop"
     if seen.body["spec"].get("suspend"):
@@ -95,6 +108,9 @@ async def _plan(
             "what lies there cannot be read by anybody once the keys are destroyed.",
         )
     job = _build(context, name, policy, place, reachable)
+    if told := kits.remaining(place.exported):
+        await _warn(context, body, told, reason="KitsRemain")
+        job["metadata"].setdefault("annotations", {})[_KITS] = told
     await workers.create(context, job, Owner.of(POLICIES, policy))
     return "the erasure has been planned"
 
@@ -108,12 +124,12 @@ async def _destroy_keys(context: Context, policy: WeddingBackupPolicy) -> None:
     )
 
 
-async def _warn(context: Context, body: Object, message: str) -> None:
+async def _warn(context: Context, body: Object, message: str, *, reason: str = "NotErased") -> None:
     await events.record(
         context.cluster,
         {"apiVersion": POLICIES.api_version, "kind": POLICIES.kind, **body},
         kind="Warning",
-        reason="NotErased",
+        reason=reason,
         message=message,
         now=context.now(),
     )

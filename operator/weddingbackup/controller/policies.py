@@ -20,8 +20,8 @@ from weddingbackup.resources import names
 from weddingbackup.resources.backup_database import BackupDatabase
 from weddingbackup.resources.backup_job import BackupJob, Reason
 from weddingbackup.resources.wedding_backup_policy import Phase, Source, Status, WeddingBackupPolicy
+from weddingbackup.rules import kits, quotas, schedule
 from weddingbackup.rules import policy as rules
-from weddingbackup.rules import quotas, schedule
 from weddingbackup.rules.databases import fence
 from weddingbackup.rules.times import rfc3339
 from weddingbackup.rules.workload import Problem
@@ -59,6 +59,12 @@ async def reconcile(context: Context, body: Object) -> bool:
         backups=jobs,
         vault=(vault.kit.vault_id, vault.founded),
         labels=organisation.labels,
+        kit=kits.exported(
+            vault.exported,
+            vault.kit.fingerprints(),
+            namespace=organisation.namespace,
+            policy=policy.metadata.name,
+        ),
     )
     status = rules.assess(policy, facts, now=now)
     if status.newest_point not in {None, policy.status.newest_point}:

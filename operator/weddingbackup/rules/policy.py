@@ -45,6 +45,7 @@ class Facts:
         backups: the policy's BackupJobs, of this vault.
         vault: the id of its vault, and when that was founded.
         labels: of its namespace; locations choose by them whom they serve.
+        kit: whether its vault could be opened with the cluster gone; see rules/kits.py.
     """
 
     problems: Sequence[Problem]
@@ -52,6 +53,7 @@ class Facts:
     backups: Sequence[BackupJob]
     vault: tuple[str, datetime]
     labels: Mapping[str, str] = field(default_factory=dict)
+    kit: Verdict | None = None
 
 
 def of_vault(jobs: Sequence[BackupJob], vault: str) -> list[BackupJob]:
@@ -228,6 +230,7 @@ def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Statu
             ),
             now=now,
         ),
+        *([facts.kit] if facts.kit else []),
     ]
     return status.model_copy(
         update={
