@@ -147,7 +147,7 @@ async def renew(cluster: Cluster, where: Platform, now: datetime) -> list[Step]:
             else:
                 data = broker_after(step, state, wanted, now)
                 since = None if step is Step.ISSUE and state.since else now
-                await _write(cluster, where, where.broker_secret, broker, data, since)
+                await _write(cluster, where, where.broker_secret, broker, data, since=since)
             taken.append(step)
             structlog.get_logger().info("the broker's certificate", step=step.value)
     return taken
@@ -182,6 +182,7 @@ async def _write(
     name: str,
     there: Object | None,
     data: Mapping[str, bytes | None],
+    *,
     since: datetime | None = None,
 ) -> None:
     coded = {

@@ -48,7 +48,7 @@ class TestPods:
     def test_they_keep_to_the_restricted_level(
         self, default: dict[tuple[str, str], Object]
     ) -> None:
-        assert len(pods(default)) == 2
+        assert len(pods(default)) == 3
         for pod in pods(default):
             assert pod["securityContext"]["runAsNonRoot"] is True
             assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -102,19 +102,92 @@ class TestPods:
         objects = rendered(
             *(f"--set-json={key}={json.dumps(value)}" for key, value in values.items())
         )
-        template = objects["Deployment", "wedding-backup-operator"]["spec"]["template"]
-        pod = template["spec"]
-        (container,) = pod["containers"]
-        assert container["image"] == "r.example/wbo:v9"
-        assert container["imagePullPolicy"] == "Always"
-        assert {"name": "WEDDINGBACKUP_LOG_LEVEL", "value": "DEBUG"} in container["env"]
-        for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName"):
-            assert pod[name] == values[name]
-        assert template["metadata"]["annotations"] == {"note": "n"}
-        assert template["metadata"]["labels"]["team"] == "t"
-        for account in ("operator", "worker", "release"):
+        for part in ("operator", "broker"):
+            template = objects["Deployment", f"wedding-backup-{part}"]["spec"]["template"]
+            pod = template["spec"]
+            (container,) = pod["containers"]
+            assert container["image"] == "r.example/wbo:v9"
+            assert container["imagePullPolicy"] == "Always"
+            assert {"name": "WEDDINGBACKUP_LOG_LEVEL", "value": "DEBUG"} in container["env"]
+            for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName"):
+                assert pod[name] == values[name]
+            assert template["metadata"]["annotations"] == {"note": "n"}
+            assert template["metadata"]["labels"]["team"] == "t"
+        for account in ("operator", "broker", "worker", "release"):
             pulls = objects["ServiceAccount", f"wedding-backup-{account}"]["imagePullSecrets"]
             assert pulls == [{"name": "pull"}]
+
+
+class TestBroker:
+    def test_workers_find_it_where_the_operator_says(
+        self, default: dict[tuple[str, str], Object]
+    ) -> None:
+        told = environment(default)
+        service = default["Service", "wedding-backup-broker"]
+        place = service["metadata"]
+        assert (
+            told["WEDDINGBACKUP_BROKER_URL"] == f"https://{place['name']}.{place['namespace']}.svc"
+        )
+        assert [port["port"] for port in service["spec"]["ports"]] == [443]
+        spec = default["Deployment", "wedding-backup-broker"]["spec"]
+        labels = spec["template"]["metadata"]["labels"]
+        assert service["spec"]["selector"].items() <= labels.items()
+        selector = default["Deployment", "wedding-backup-operator"]["spec"]["selector"]
+        assert not selector["matchLabels"].items() <= labels.items()
+
+    def test_it_serves_the_certificate_that_the_operator_makes(
+        self, default: dict[tuple[str, str], Object]
+    ) -> None:
+        told = environment(default)
+        pod = default["Deployment", "wedding-backup-broker"]["spec"]["template"]["spec"]
+        (secret,) = (volume["secret"] for volume in pod["volumes"] if "secret" in volume)
+        assert secret["secretName"] == told["WEDDINGBACKUP_BROKER_TLS_SECRET"]
+        assert told["WEDDINGBACKUP_BROKER_CA_SECRET"] not in yaml.safe_dump(pod)
+        (container,) = pod["containers"]
+        assert container["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+
+    def test_one_at_a_time_is_taken_away(self, default: dict[tuple[str, str], Object]) -> None:
+        spec = default["Deployment", "wedding-backup-broker"]["spec"]
+        budget = default["PodDisruptionBudget", "wedding-backup-broker"]["spec"]
+        assert spec["replicas"] == 2
+        assert budget["maxUnavailable"] == 1
+        assert budget["selector"] == spec["selector"]
+        spread = spec["template"]["spec"]["topologySpreadConstraints"]
+        assert all(rule["labelSelector"] == spec["selector"] for rule in spread)
+
+
+class TestSettings:
+    def test_quotas_reach_the_operator(self) -> None:
+        options = ("--set=quotas.jobs=3", "--set=quotas.bytes=500Gi", "--set=quotas.locations=5")
+        told = environment(rendered(*options))
+        limits = {
+            name.removeprefix("WEDDINGBACKUP_QUOTA_"): value
+            for name, value in told.items()
+            if "QUOTA" in name
+        }
+        assert limits == {"JOBS": "3", "BYTES": "500Gi", "LOCATIONS": "5"}
+        assert {v for name, v in environment(rendered()).items() if "QUOTA" in name} == {""}
+
+    def test_network_policies_can_be_left_out(self, default: dict[tuple[str, str], Object]) -> None:
+        assert environment(default)["WEDDINGBACKUP_NETWORK_POLICIES"] == "true"
+        objects = rendered("--set=networkPolicies.enabled=false")
+        assert environment(objects)["WEDDINGBACKUP_NETWORK_POLICIES"] == "false"
+        assert not [name for kind, name in objects if kind == "NetworkPolicy"]
+
+    def test_admission_can_be_left_to_others(self) -> None:
+        objects = rendered("--set=admission.install=false")
+        assert not [name for kind, name in objects if kind.startswith("Validating")]
+
+    def test_who_makes_pods_is_told_to_the_policies(self) -> None:
+        text = chart.template('--set-json=admission.jobControllers=["system:jobs"]')
+        assert text.count('request.userInfo.username in ["system:jobs"]') == 3
+        assert "job-controller" not in text
+
+
+def environment(objects: dict[tuple[str, str], Object]) -> dict[str, str]:
+    """What the operator is told."""
+    spec = objects["Deployment", "wedding-backup-operator"]["spec"]["template"]["spec"]
+    return {entry["name"]: entry.get("value") for entry in spec["containers"][0]["env"]}
 
 
 class TestRights:
@@ -123,14 +196,14 @@ class TestRights:
             if kind in {"Role", "ClusterRole"}:
                 assert "*" not in yaml.safe_dump(document["rules"])
 
-    def test_secrets_and_pods_are_reached_in_the_own_namespace_only(
+    def test_secrets_are_reached_in_the_own_namespace_only_and_logs_nowhere(
         self, default: dict[tuple[str, str], Object]
     ) -> None:
         for (kind, _), document in default.items():
-            if kind == "ClusterRole":
+            if kind in {"Role", "ClusterRole"}:
                 for rule in document["rules"]:
-                    assert not {"secrets", "pods", "pods/log"} & set(rule["resources"])
-                    assert rule["resources"] != ["jobs"] or rule["verbs"] == ["list", "watch"]
+                    assert not {"pods/log", "pods/exec"} & set(rule["resources"])
+                    assert kind == "Role" or "secrets" not in rule["resources"]
 
     def test_workers_have_none(self, default: dict[tuple[str, str], Object]) -> None:
         subjects = [
@@ -139,7 +212,9 @@ class TestRights:
             if kind in {"RoleBinding", "ClusterRoleBinding"}
             for subject in document["subjects"]
         ]
-        assert set(subjects) == {"wedding-backup-operator", "wedding-backup-release"}
+        assert set(subjects) == {
+            f"wedding-backup-{who}" for who in ("operator", "broker", "release")
+        }
 
     def test_people_never_write_a_status(self, default: dict[tuple[str, str], Object]) -> None:
         for (_, name), document in default.items():
@@ -222,6 +297,11 @@ class TestValues:
             ("--set=crds.install=yes", "crds/install"),
             ("--set=image.repository=", "image/repository"),
             ("--set=replicas=2", "'replicas'"),
+            ("--set=broker.replicas=0", "broker/replicas"),
+            ("--set=quotas.jobs=0", "quotas/jobs"),
+            ("--set=quotas.bytes=much", "quotas/bytes"),
+            ("--set-json=admission.jobControllers=[]", "admission/jobControllers"),
+            ("--set=admission.operators={it's me}", "admission/operators"),
         ],
     )
     def test_slips_are_refused(self, option: str, words: str) -> None:

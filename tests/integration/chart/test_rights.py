@@ -13,7 +13,8 @@ from tests.cluster import Cluster
 pytestmark = pytest.mark.integration
 
 _RIGHTS = {"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
-_KINDS = ("backuplocations", "weddingbackuppolicies", "backupjobs", "recoveryrequests")
+_CLUSTER_KINDS = ("backuplocations", "backupdatabases")
+_KINDS = (*_CLUSTER_KINDS, "weddingbackuppolicies", "backupjobs", "recoveryrequests")
 _GROUP = "backup.wedsync.io"
 
 
@@ -28,9 +29,19 @@ class Rights:
         account = f"system:serviceaccount:{self.namespace}:{self.namespace}-operator"
         return self.ask(account, verb, what, namespace)
 
+    def broker(self, verb: str, what: str, namespace: str | None = None) -> bool:
+        account = f"system:serviceaccount:{self.namespace}:{self.namespace}-broker"
+        return self.ask(account, verb, what, namespace)
+
     def worker(self, verb: str, what: str) -> bool:
         account = f"system:serviceaccount:{self.namespace}:{self.namespace}-worker"
         return self.ask(account, verb, what)
+
+    def named(self, who: str, verb: str, what: str, namespace: str) -> bool:
+        """The same of one object: resource/name."""
+        account = f"system:serviceaccount:{self.namespace}:{self.namespace}-{who}"
+        command = ("auth", "can-i", verb, what, f"--as={account}", "--namespace", namespace)
+        return self._cluster.kubectl(*command, check=False).strip().endswith("yes")
 
     def ask(self, who: str, verb: str, what: str, namespace: str | None = None) -> bool:
         resource, _, subresource = what.partition("/")
@@ -67,45 +78,99 @@ def test_the_operator_watches_and_describes_our_kinds_everywhere(
     for verb in ("get", "list", "watch", "patch"):
         assert rights.operator(verb, what, "default"), verb
     assert rights.operator("patch", f"{what}/status", "default")
-    assert not rights.operator("delete", what, "default")
+    mine = resource == "backupjobs"
+    assert rights.operator("delete", what, "default") is mine
+    assert rights.operator("create", what, "default") is mine
 
 
 @pytest.mark.parametrize(
-    ("verb", "what"),
+    "what",
     [
-        ("create", f"backupjobs.{_GROUP}"),
-        ("create", "jobs.batch"),
-        ("patch", "jobs.batch"),
-        ("delete", "jobs.batch"),
-        ("list", "pods"),
-        ("get", "pods/log"),
-        ("get", "persistentvolumeclaims"),
-        ("get", "secrets"),
-        ("create", "secrets"),
-        ("delete", "secrets"),
-        ("list", "events"),
+        *(f"{verb} jobs.batch" for verb in ("get", "list", "watch", "create", "patch", "delete")),
+        "list pods",
+        "get persistentvolumeclaims",
+        *(f"{verb} events" for verb in ("get", "list", "create", "patch")),
+        *(f"{verb} namespaces" for verb in ("get", "list", "watch")),
+        "create serviceaccounts",
+        "get serviceaccounts/weddingbackup-worker",
+        "patch serviceaccounts/weddingbackup-worker",
+        "create networkpolicies.networking.k8s.io",
+        "patch networkpolicies.networking.k8s.io/weddingbackup-worker",
     ],
 )
-def test_the_operator_works_at_home_only(rights: Rights, verb: str, what: str) -> None:
-    assert rights.operator(verb, what)
-    assert not rights.operator(verb, what, "default")
+def test_the_operator_makes_workers_everywhere(rights: Rights, what: str) -> None:
+    verb, resource = what.split()
+    assert rights.named("operator", verb, resource, "default")
+
+
+@pytest.mark.parametrize("verb", ["get", "create", "patch", "delete"])
+def test_the_operator_keeps_secrets_at_home_only(rights: Rights, verb: str) -> None:
+    assert rights.operator(verb, "secrets")
+    assert not rights.operator(verb, "secrets", "default")
 
 
 @pytest.mark.parametrize(
-    ("verb", "what"),
+    "what",
     [
-        ("list", "secrets"),
-        ("update", "secrets"),
-        ("create", "pods"),
-        ("create", "pods/exec"),
-        ("create", f"weddingbackuppolicies.{_GROUP}"),
-        ("delete", f"weddingbackuppolicies.{_GROUP}"),
-        ("create", "rolebindings.rbac.authorization.k8s.io"),
-        ("patch", "deployments.apps"),
+        "list secrets",
+        "update secrets",
+        "get pods/log",
+        "create pods",
+        "create pods/exec",
+        "create serviceaccounts/token",
+        "patch serviceaccounts",
+        "patch networkpolicies.networking.k8s.io",
+        "delete networkpolicies.networking.k8s.io",
+        f"create weddingbackuppolicies.{_GROUP}",
+        f"delete weddingbackuppolicies.{_GROUP}",
+        "create rolebindings.rbac.authorization.k8s.io",
+        "patch deployments.apps",
+        "patch validatingadmissionpolicies.admissionregistration.k8s.io",
     ],
 )
-def test_the_operator_may_not(rights: Rights, verb: str, what: str) -> None:
-    assert not rights.operator(verb, what)
+def test_the_operator_may_not(rights: Rights, what: str) -> None:
+    assert not rights.operator(*what.split())
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "create tokenreviews.authentication.k8s.io",
+        "get pods",
+        "get namespaces",
+        "get jobs.batch",
+        *(f"get {kind}.{_GROUP}" for kind in _KINDS),
+        f"patch backupjobs.{_GROUP}/status",
+        f"patch recoveryrequests.{_GROUP}/status",
+    ],
+)
+def test_the_broker_finds_out_who_asks_everywhere(rights: Rights, what: str) -> None:
+    assert rights.broker(*what.split(), "default")
+
+
+def test_the_broker_reads_secrets_at_home_only(rights: Rights) -> None:
+    assert rights.broker("get", "secrets")
+    assert not rights.broker("get", "secrets", "default")
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "list secrets",
+        "create secrets",
+        "patch secrets",
+        "list pods",
+        "create pods",
+        "create jobs.batch",
+        "patch jobs.batch",
+        "create serviceaccounts/token",
+        f"patch backupjobs.{_GROUP}",
+        f"patch weddingbackuppolicies.{_GROUP}/status",
+        f"create recoveryrequests.{_GROUP}",
+    ],
+)
+def test_the_broker_may_not(rights: Rights, what: str) -> None:
+    assert not rights.broker(*what.split())
 
 
 def test_a_worker_may_do_nothing(rights: Rights) -> None:
@@ -120,25 +185,29 @@ def test_people_get_our_kinds_with_the_clusters_own_roles(rights: Rights) -> Non
     while not rights.ask("editer", "create", f"recoveryrequests.{_GROUP}"):
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    for resource in _KINDS[1:]:
+    for resource in _KINDS[len(_CLUSTER_KINDS) :]:
         what = f"{resource}.{_GROUP}"
         assert rights.ask("viewer", "list", what)
         assert not rights.ask("viewer", "create", what)
         assert rights.ask("editer", "delete", what)
         assert not rights.ask("editer", "patch", f"{what}/status")
     assert rights.ask("editer", "patch", f"backupalerts.{_GROUP}")
-    assert not rights.ask("editer", "create", f"backuplocations.{_GROUP}")
+    for resource in _CLUSTER_KINDS:
+        assert not rights.ask("editer", "create", f"{resource}.{_GROUP}")
+        assert not rights.ask("editer", "patch", f"{resource}.{_GROUP}")
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+@pytest.mark.parametrize("name", ["operator", "broker", "release"])
 def test_our_pods_are_taken_under_the_restricted_level(
-    cluster: Cluster, namespace: str, kind: str
+    cluster: Cluster, namespace: str, name: str
 ) -> None:
     cluster.kubectl(
         "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"
     )
     (template,) = (
-        body["spec"]["template"] for body in chart.objects(chart.template()) if body["kind"] == kind
+        body["spec"]["template"]
+        for body in chart.objects(chart.template())
+        if body["kind"] in {"Deployment", "Job"} and body["metadata"]["name"].endswith(f"-{name}")
     )
     # Made here: the namespace's own appears a moment later.
     cluster.kubectl("create", "serviceaccount", "someone", "--namespace", namespace)
