@@ -92,18 +92,19 @@ class Context:
 
 
 _ATTEMPTS = 5
-_BROKERS = "reported"
-"""What the broker alone writes, again and again, of a BackupJob's and a RecoveryRequest's status."""
+_PROGRESS = "reported"
+_BROKERS = (_PROGRESS, "announced")
+"""What the broker alone writes of a BackupJob's and a RecoveryRequest's status, progress again and again."""
 
 
 def _brokers(body: Object) -> Object:
     status = body.get("status") or {}
-    return {_BROKERS: status[_BROKERS]} if _BROKERS in status else {}
+    return {key: status[key] for key in _BROKERS if key in status}
 
 
 def _ours(body: Object) -> Object:
-    """What a decision rests on: all of an object but the broker's words and the book-keeping."""
-    status = {key: value for key, value in (body.get("status") or {}).items() if key != _BROKERS}
+    """What a decision rests on: all of an object but its worker's progress and the book-keeping."""
+    status = {key: value for key, value in (body.get("status") or {}).items() if key != _PROGRESS}
     passing = {"resourceVersion", "managedFields"}
     metadata = {key: value for key, value in body["metadata"].items() if key not in passing}
     return {"metadata": metadata, "spec": body.get("spec"), "status": status}

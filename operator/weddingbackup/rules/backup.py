@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from weddingbackup.resources.backup_job import (
     BackupJob,
     LocationStatus,
+    ManifestStatus,
     Phase,
     Progress,
     SourceStatus,
@@ -269,7 +270,7 @@ def committed(backup: BackupJob, rows: Sequence[LocationStatus], *, now: datetim
     status = backup.status.model_copy(
         update={
             "phase": Phase.COMPLETED,
-            "manifest": announced,
+            "manifest": ManifestStatus(name=announced.name, sha256=announced.sha256),
             "completed_at": now.replace(microsecond=0),
         }
     )

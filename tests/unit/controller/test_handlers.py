@@ -27,3 +27,16 @@ def test_a_recovery_is_looked_at_as_often_as_it_can_move(
         if handler.selector is not None and handler.selector.any_name == REQUESTS.plural
     ]
     assert [timer.interval for timer in timers if timer.when(status=status)] == seconds
+
+
+@pytest.mark.parametrize(
+    ("reason", "looked_at"),
+    [("CatchingUp", True), ("LocationGone", False), ("AllLocationsCommitted", False)],
+)
+def test_a_backup_that_waits_for_nobody_is_left_alone(reason: str, *, looked_at: bool) -> None:
+    held = "True" if reason == "AllLocationsCommitted" else "False"
+    condition = {"type": "Replicated", "status": held, "reason": reason}
+    status = {"phase": "Completed", "conditions": [condition]}
+    assert handlers._is_waiting(status=status) is looked_at
+    # Somebody may register the location again.
+    assert handlers._is_behind(status) is (held == "False")

@@ -5,11 +5,15 @@ import pytest
 
 from weddingbackup.controller.main import Heartbeat, login, platform, settings
 from weddingbackup.resources import names
+from weddingbackup.rules.quotas import Quotas
 
 VARIABLES = {
     "WEDDINGBACKUP_NAMESPACE": "home",
     "WEDDINGBACKUP_IMAGE": "image:1",
     "WEDDINGBACKUP_WORKER_SERVICE_ACCOUNT": "worker",
+    "WEDDINGBACKUP_BROKER_URL": "https://broker.home.svc",
+    "WEDDINGBACKUP_BROKER_TLS_SECRET": "broker-tls",
+    "WEDDINGBACKUP_BROKER_CA_SECRET": "broker-ca",
 }
 
 
@@ -18,6 +22,14 @@ def test_the_environment_says_who_we_are() -> None:
     assert (where.namespace, where.image, where.service_account) == ("home", "image:1", "worker")
     with pytest.raises(SystemExit, match="WEDDINGBACKUP_IMAGE"):
         platform({"WEDDINGBACKUP_NAMESPACE": "home"})
+
+
+def test_the_fleets_quotas_are_those_of_the_environment() -> None:
+    assert platform({**VARIABLES, "WEDDINGBACKUP_QUOTA_JOBS": ""}).quotas == Quotas()
+    limits = {"WEDDINGBACKUP_QUOTA_JOBS": "3", "WEDDINGBACKUP_QUOTA_BYTES": "1Gi"}
+    assert platform({**VARIABLES, **limits}).quotas == Quotas(jobs=3, bytes=2**30)
+    with pytest.raises(SystemExit, match="WEDDINGBACKUP_QUOTA_LOCATIONS"):
+        platform({**VARIABLES, "WEDDINGBACKUP_QUOTA_LOCATIONS": "several"})
 
 
 def test_kopfs_state_stays_out_of_status_and_under_our_name() -> None:

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weddingbackup.kube import jobs
-from weddingbackup.kube.jobs import Platform, Shape, Work
-from weddingbackup.resources import names, tasks
+from weddingbackup.kube.client import BACKUPS
+from weddingbackup.kube.jobs import AT_HOME, Owner, Platform, Shape, Work
+from weddingbackup.resources import broker, names, tasks
 from weddingbackup.resources.common import Privilege, Provider
 
 PLATFORM = Platform(namespace="home", image="image:1", service_account="worker")
-OWNER = {"apiVersion": "g/v1", "kind": "BackupJob", "metadata": {"name": "one", "uid": "u-1"}}
+OWNER = Owner(BACKUPS, "vendor", "one", "u-1")
 TASK = tasks.EraseTask(
     vault=tasks.VaultRef(id="v", prefix="x"),
     locations=[
@@ -23,14 +24,11 @@ TASK = tasks.EraseTask(
 dns_names = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,60}[a-z0-9])?", fullmatch=True)
 
 
-def build(shape: Shape | None = None, **more: Any) -> dict[str, Any]:
+def build(shape: Shape | None = None, work: Work = Work.BACKUP, **more: Any) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "platform": PLATFORM,
         "shape": shape or Shape(),
         "mounts": [
-            jobs.kit_mount("vault-1"),
-            jobs.location_mount("london", "credentials", None),
-            jobs.location_mount("paris", "credentials", "authorities"),
             jobs.connection_mount("planning", "db", "uri"),
             jobs.claim_mount("photos", "claim", read_only=True),
         ],
@@ -38,7 +36,7 @@ def build(shape: Shape | None = None, **more: Any) -> dict[str, Any]:
         "owner": OWNER,
         **more,
     }
-    return jobs.worker_job("bj-one-12345678", Work.BACKUP, TASK, **arguments)
+    return jobs.worker_job("bj-one-12345678", work, TASK, **arguments)
 
 
 def pod_of(job: dict[str, Any]) -> dict[str, Any]:
@@ -83,9 +81,7 @@ def test_files_are_where_workers_look_for_them() -> None:
     mounts = {mount["mountPath"]: mount for mount in container_of(job)["volumeMounts"]}
     assert set(mounts) == {
         "/scratch",
-        "/etc/weddingbackup/kit",
-        "/etc/weddingbackup/locations/london",
-        "/etc/weddingbackup/locations/paris",
+        "/var/run/secrets/weddingbackup",
         "/etc/weddingbackup/sources/planning",
         "/data/photos",
     }
@@ -150,11 +146,53 @@ def test_only_work_that_may_be_done_again_is_cleaned_away_before_its_owner() -> 
     assert {work for work in Work if kept(work)} == {Work.RESTORE, Work.ERASE}
 
 
-def test_a_job_goes_with_its_owner_and_belongs_to_nobody_else() -> None:
-    job = build()
+@pytest.mark.parametrize("work", Work)
+def test_credentials_are_never_beside_an_organisations_people(work: Work) -> None:
+    job = build(work=work, mounts=[])
+    pod = pod_of(job)
+    paths = {mount["mountPath"] for mount in container_of(job)["volumeMounts"]}
+    if work in AT_HOME:
+        assert (job["metadata"]["namespace"], pod["serviceAccountName"]) == ("home", "worker")
+        assert paths == {"/scratch"}
+        assert "ownerReferences" not in job["metadata"]
+    else:
+        assert job["metadata"]["namespace"] == "vendor"
+        assert pod["serviceAccountName"] == names.WORKER_ACCOUNT
+        assert paths == {"/scratch", "/var/run/secrets/weddingbackup"}
     assert jobs.is_owned_by(job, "u-1")
     assert not jobs.is_owned_by(job, "u-2")
-    assert not jobs.is_owned_by(build(owner=None), "u-1")
+    assert jobs.owner_of(job, "home") == OWNER
+
+
+def test_a_token_opens_the_broker_alone_and_not_for_long() -> None:
+    [volume] = [each for each in pod_of(build())["volumes"] if "projected" in each]
+    [source] = volume["projected"]["sources"]
+    assert source["serviceAccountToken"] == {
+        "audience": broker.AUDIENCE,
+        "expirationSeconds": 600,
+        "path": "token",
+    }
+
+
+def test_an_owner_told_by_labels_is_believed_at_home_alone() -> None:
+    job = build(work=Work.COPY, mounts=[])
+    job["metadata"]["namespace"] = "vendor"
+    assert jobs.owner_of(job, "home") is None
+    stranger = {"metadata": {"name": "x", "namespace": "home", "labels": {}}}
+    assert jobs.owner_of(stranger, "home") is None
+
+
+def test_credentials_are_where_workers_look_for_them() -> None:
+    mounts = [
+        jobs.location_mount("london", "credentials", None),
+        jobs.location_mount("paris", "credentials", "authorities"),
+    ]
+    job = build(work=Work.COPY, mounts=mounts)
+    paths = {mount["mountPath"] for mount in container_of(job)["volumeMounts"]}
+    assert paths == {
+        "/scratch",
+        *(f"/etc/weddingbackup/locations/{x}" for x in ("london", "paris")),
+    }
 
 
 def test_limits_and_deadline_are_the_policys() -> None:

@@ -9,8 +9,8 @@ from tests.unit.rules.facts import NOON, backup, placed, policy, running
 from weddingbackup.resources.backup_job import BackupJob, Phase, Status
 from weddingbackup.resources.base import ConditionStatus
 from weddingbackup.resources.common import LocationPhase
-from weddingbackup.resources.reports import BackupReport, ProgressLine
-from weddingbackup.rules.backup import Action, admit, assess, percent, waiting
+from weddingbackup.resources.reports import BackupReport
+from weddingbackup.rules.backup import Action, admit, assess, percent, waiting, worked
 from weddingbackup.rules.conditions import find
 from weddingbackup.rules.workload import Problem, Workload
 
@@ -52,6 +52,8 @@ class TestAdmission:
         assert planned.phase is Phase.RUNNING
         assert [row.name for row in planned.locations] == ["a", "b", "c"]
         assert (planned.quorum, planned.committed_copies) == (2, "0/3")
+        # A worker is handed the keys of these classes, and of no others.
+        assert [(row.name, row.data_class) for row in planned.sources] == [("p", "Portfolio")]
         assert status_of(planned, "Reconciling") is ConditionStatus.TRUE
 
     def test_what_stands_in_the_way(self) -> None:
@@ -94,16 +96,28 @@ class TestAdmission:
         assert cancelled.phase is Phase.CANCELLED
 
 
+ANNOUNCED = backup(
+    status=running(
+        "a",
+        "b",
+        "c",
+        announced={"name": "snapshots/m", "sha256": "ab" * 32, "pod": "u", "at": NOON},
+        sources=[{"name": "p", "dataClass": "Portfolio"}],
+    )
+)
+
+
 class TestRunning:
     RUNNING = backup(status=running("a", "b", "c"))
 
     def test_a_job_that_is_not_there_is_made_again(self) -> None:
-        decision = assess(self.RUNNING, None, None, now=NOON)
+        decision = assess(self.RUNNING, None, now=NOON)
         assert (decision.action, decision.status.phase) == (Action.CREATE, Phase.RUNNING)
 
     def test_progress_is_shown_a_row_a_location(self) -> None:
-        said = ProgressLine(bytes_done=50, bytes_total=200, locations={"a": 9, "x": 1})
-        status = assess(self.RUNNING, Workload(), said, now=NOON).status
+        told = {"at": NOON, "bytesDone": 50, "bytesTotal": 200, "locations": {"a": 9, "x": 1}}
+        going = backup(status=running("a", "b", "c", reported=told))
+        status = assess(going, Workload(), now=NOON).status
         assert status.progress is not None
         assert status.progress.percent == 25
         rows = {row.name: (row.phase, row.bytes) for row in status.locations}
@@ -111,54 +125,45 @@ class TestRunning:
         assert rows["b"] == (LocationPhase.PENDING, 0)
         assert set(rows) == {"a", "b", "c"}
 
-    def test_a_commit_is_pinned_with_its_rows(self) -> None:
-        ended = Workload(finished=True, succeeded=True, message=report("a", "b", lagging=("c",)))
-        status = assess(self.RUNNING, ended, None, now=NOON).status
-        assert status.phase is Phase.COMPLETED
-        assert status.manifest is not None
-        assert (status.manifest.name, status.manifest.sha256) == ("snapshots/m", "ab" * 32)
-        assert status.committed_copies == "2/3"
-        assert status_of(status, "Ready") is ConditionStatus.TRUE
-        assert status_of(status, "Complete") is ConditionStatus.TRUE
-        assert status_of(status, "Replicated") is ConditionStatus.FALSE
-        assert status.sources[0].message == "w"
-
-    @pytest.mark.parametrize(
-        "said",
-        [
-            report("a"),
-            report("a", "x", "y"),
-            report("a", "a"),
-            report("a", "b", manifest=None),
-            report("a", "b", sha256=None),
-        ],
-    )
-    def test_less_than_a_quorum_of_the_planned_locations_is_no_commit(self, said: str) -> None:
-        ended = Workload(finished=True, succeeded=True, message=said)
-        status = assess(self.RUNNING, ended, None, now=NOON).status
-        assert status.phase is Phase.FAILED
+    def test_the_end_of_a_worker_is_written_down_and_commits_nothing(self) -> None:
+        ended = Workload(
+            finished=True, succeeded=True, message=report("a", "b", "x", lagging=("c",))
+        )
+        decision = assess(ANNOUNCED, ended, now=NOON)
+        status = decision.status
+        assert (decision.action, status.phase) == (Action.NOTHING, Phase.RUNNING)
         assert status.manifest is None
-        assert status_of(status, "Failed") is ConditionStatus.TRUE
+        end = worked(status)
+        assert end is not None
+        assert (end.reason, end.last_transition_time) == ("WorkerEnded", NOON)
+        assert {row.name: (row.phase, row.bytes) for row in status.locations} == {
+            "a": (LocationPhase.PENDING, 5),
+            "b": (LocationPhase.PENDING, 5),
+            "c": (LocationPhase.PENDING, 0),
+        }
+        [source] = status.sources  # those that were planned, whatever it claims
+        assert (source.name, source.bytes, source.message) == ("p", 7, "w")
 
-    def test_a_success_without_a_report_is_done_again(self) -> None:
-        for lost in (None, "", "Traceback"):
-            ended = Workload(finished=True, succeeded=True, message=lost)
-            decision = assess(self.RUNNING, ended, None, now=NOON)
-            assert (decision.action, decision.status.phase) == (Action.DELETE, Phase.RUNNING)
-
-    def test_a_failure_says_what_the_worker_said(self) -> None:
-        said = report(manifest=None, error={"code": "TableMissing", "message": "no table guests"})
-        ended = Workload(finished=True, message=said, problem=Problem("WorkerFailed", "x"))
-        status = assess(self.RUNNING, ended, None, now=NOON).status
-        assert (status.phase, status.message) == (Phase.FAILED, "no table guests")
+    @pytest.mark.parametrize("said", [None, "", "Traceback", report("a", "b", "c")])
+    def test_what_was_never_announced_is_no_commit(self, said: str | None) -> None:
+        ended = Workload(finished=True, succeeded=True, message=said)
+        status = assess(self.RUNNING, ended, now=NOON).status
+        assert (status.phase, status.manifest) == (Phase.FAILED, None)
         ready = find(status.conditions, "Ready")
         assert ready is not None
-        assert ready.reason == "TableMissing"
-        assert {row.phase for row in status.locations} == {LocationPhase.FAILED}
+        assert ready.reason == "NothingAnnounced"
+
+    def test_an_announced_manifest_is_looked_for_however_its_worker_ended(self) -> None:
+        lost = Workload(finished=True, succeeded=True)
+        killed = Workload(finished=True, problem=Problem("OutOfMemory", "more memory"))
+        for ended, reason in ((lost, "WorkerEnded"), (killed, "OutOfMemory")):
+            end = worked(assess(ANNOUNCED, ended, now=NOON).status)
+            assert end is not None
+            assert end.reason == reason
 
     def test_what_the_last_attempt_said_is_told_while_the_next_one_runs(self) -> None:
         said = report(manifest=None, error={"code": "NoQuorum", "message": "paris is silent"})
-        status = assess(self.RUNNING, Workload(message=said), None, now=NOON).status
+        status = assess(self.RUNNING, Workload(message=said), now=NOON).status
         assert status.phase is Phase.RUNNING
         assert "paris is silent" in (status.message or "")
         ready = find(status.conditions, "Ready")
@@ -166,33 +171,26 @@ class TestRunning:
         assert ready.reason == "NoQuorum"
         assert status_of(status, "Reconciling") is ConditionStatus.TRUE
         killed = Workload(message=said, problem=Problem("OutOfMemory", "more memory"))
-        assert assess(self.RUNNING, killed, None, now=NOON).status.message == "more memory"
+        assert assess(self.RUNNING, killed, now=NOON).status.message == "more memory"
 
     def test_a_worker_that_died_without_a_word_leaves_its_last_words(self) -> None:
         ended = Workload(finished=True, message="Killed by something")
-        assert "Killed by something" in (
-            assess(self.RUNNING, ended, None, now=NOON).status.message or ""
-        )
+        assert "Killed by something" in (assess(self.RUNNING, ended, now=NOON).status.message or "")
 
     def test_cancelling_stops_the_job_and_only_then_counts(self) -> None:
         cancelled = backup(status=running("a", "b"), cancel=True)
-        going = assess(cancelled, Workload(), None, now=NOON)
+        going = assess(cancelled, Workload(), now=NOON)
         assert (going.action, going.status.phase) == (Action.DELETE, Phase.RUNNING)
-        gone = assess(cancelled, None, None, now=NOON)
+        gone = assess(cancelled, None, now=NOON)
         assert (gone.action, gone.status.phase) == (Action.NOTHING, Phase.CANCELLED)
         assert {row.phase for row in gone.status.locations} == {LocationPhase.FAILED}
 
-    def test_a_backup_that_committed_before_it_was_cancelled_is_completed(self) -> None:
-        cancelled = backup(status=running("a", "b"), cancel=True)
-        ended = Workload(finished=True, succeeded=True, message=report("a", "b"))
-        assert assess(cancelled, ended, None, now=NOON).status.phase is Phase.COMPLETED
-
     def test_deciding_the_same_again_changes_nothing(self) -> None:
-        said = ProgressLine(bytes_done=5, locations={"a": 1})
-        first = assess(self.RUNNING, Workload(), said, now=NOON).status
-        again = self.RUNNING.model_copy(update={"status": first})
-        later = NOON + timedelta(minutes=1)
-        assert assess(again, Workload(), said, now=later).status == first
+        told = {"at": NOON, "bytesDone": 5, "locations": {"a": 1}}
+        going = backup(status=running("a", "b", reported=told))
+        first = assess(going, Workload(), now=NOON).status
+        again = going.model_copy(update={"status": first})
+        assert assess(again, Workload(), now=NOON + timedelta(minutes=1)).status == first
 
 
 @given(st.integers(0, 10**15), st.none() | st.integers(0, 10**15))

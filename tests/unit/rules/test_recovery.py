@@ -6,9 +6,9 @@ import pytest
 
 from tests.unit.rules.facts import NOON, policy, request
 from weddingbackup.resources.base import ConditionStatus
-from weddingbackup.resources.common import DataClass
+from weddingbackup.resources.common import DataClass, Reported, VaultStatus
 from weddingbackup.resources.recovery_request import Phase, RecoveryRequest, SourcePhase, Status
-from weddingbackup.resources.reports import ErrorReport, ProgressLine, RestoreReport
+from weddingbackup.resources.reports import ErrorReport, RestoreReport
 from weddingbackup.rules import recovery
 from weddingbackup.rules.choice import RecoveryPoint
 from weddingbackup.rules.conditions import find
@@ -58,7 +58,14 @@ def pinned(*names: str, **spec: Any) -> RecoveryRequest:
     order = request(**spec)
     sources = dict.fromkeys(names, DataClass.PORTFOLIO)
     restores = [recovery.Restore(name, kind, None, None) for name, kind in sources.items()]
-    status = recovery.planned(order, replace(POINT, sources=sources), restores, now=NOON)
+    status = recovery.planned(
+        order,
+        replace(POINT, sources=sources),
+        restores,
+        vault=VaultStatus(id="v", prefix="x"),
+        locations=["b", "a"],
+        now=NOON,
+    )
     return order.model_copy(update={"status": status})
 
 
@@ -81,7 +88,7 @@ ERROR = ErrorReport(code="VolumeFull", message="no space left")
 
 def step(order: RecoveryRequest, seconds: int = 20, **workloads: Workload | None) -> Status:
     known = {row.name: workloads.get(row.name) for row in order.status.sources}
-    return recovery.assess(order, known, {}, now=NOON + timedelta(seconds=seconds))
+    return recovery.assess(order, known, now=NOON + timedelta(seconds=seconds))
 
 
 class TestProgress:
@@ -92,10 +99,16 @@ class TestProgress:
         assert (status.point.manifest, status.point.sha256) == ("m", SHA)
         assert status.recovered_to == NOON
         assert status.objective_seconds == 30
+        assert status.vault is not None
+        assert (status.vault.id, [row.name for row in status.locations]) == ("v", ["a", "b"])
 
     def test_a_source_shows_how_far_it_is(self) -> None:
-        said = ProgressLine(bytes_done=30, bytes_total=120, files=2)
-        status = recovery.assess(pinned("p"), {"p": Workload()}, {"p": said}, now=NOON)
+        order = pinned("p")
+        told = {"p": Reported(at=NOON, bytes_done=30, bytes_total=120, files=2)}
+        told |= {"x": told["p"]}
+        reported = order.status.model_copy(update={"reported": told})
+        order = order.model_copy(update={"status": reported})
+        status = recovery.assess(order, {"p": Workload()}, now=NOON)
         [row] = status.sources
         assert (row.phase, row.percent, row.bytes, row.files) == (SourcePhase.RUNNING, 25, 30, 2)
 
@@ -120,6 +133,11 @@ class TestProgress:
             "b: at least 1",
         ]
         assert "packs/1" in row.warnings[0]
+
+    def test_no_other_location_than_was_planned_is_counted_whatever_a_worker_claims(self) -> None:
+        status = step(pinned("p"), p=done("p", locations={"a": 2**63 - 1, "evil": 4}))
+        assert {row.name: row.bytes for row in status.locations} == {"a": 2**63 - 1, "b": 0}
+        assert status.locations_used == 1
 
     def test_bytes_are_counted_once_however_often_it_is_looked_at(self) -> None:
         order = pinned("p", "q")
@@ -195,3 +213,15 @@ class TestProgress:
             assert ready is not None
             assert status.sources[1].reason == ready.reason
         assert status.phase is Phase.PARTIALLY_FAILED
+
+
+def test_another_namespaces_sources_go_only_where_a_target_says() -> None:
+    elsewhere = {"policyRef": {"name": "wedding", "namespace": "elsewhere"}}
+    theirs = policy().metadata.model_copy(update={"namespace": "elsewhere"})
+    foreign = policy().model_copy(update={"metadata": theirs})
+    problem = plan(request(**elsewhere), foreign, {"p": DataClass.PORTFOLIO})
+    assert isinstance(problem, Problem)
+    assert problem.reason == "NoPlaceForSource"
+    target = {"source": "p", "volume": {"claimName": "mine"}}
+    [restore] = plan(request(targets=[target], **elsewhere), foreign, {"p": DataClass.PORTFOLIO})
+    assert restore.source is None

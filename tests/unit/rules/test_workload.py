@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from weddingbackup.rules.workload import newest_progress, observe
+from weddingbackup.rules.workload import observe
 
 Object = dict[str, Any]
 
@@ -72,11 +72,6 @@ def test_a_job_about_to_fail_is_not_finished() -> None:
     assert not observe(job(FailureTarget="PodFailurePolicy"), [pod()]).finished
 
 
-def test_the_running_pods_log_is_the_one_to_read() -> None:
-    pods = [ended("a", 4, made=1), pod("b", made=2, running={})]
-    assert observe(JOB, pods).running == "b"
-
-
 @pytest.mark.parametrize(
     ("waiting", "reason"),
     [
@@ -94,13 +89,30 @@ def test_why_a_container_does_not_start(waiting: str, reason: str | None) -> Non
         assert "the kubelet says" in problem.message
 
 
-def test_a_missing_secret_or_claim_is_named() -> None:
+@pytest.mark.parametrize(
+    ("said", "reason", "hint"),
+    [
+        (
+            'MountVolume.SetUp failed for volume "v1" : secret "db" not found',
+            "SecretNotFound",
+            " db ",
+        ),
+        (
+            'MountVolume.SetUp failed for volume "v1" : references non-existent secret key: uri',
+            "SecretKeyNotFound",
+            "no key uri;",
+        ),
+        ("timed out waiting for the condition", "MountFailed", "timed out"),
+    ],
+)
+def test_what_cannot_be_mounted_is_named_with_what_to_do(said: str, reason: str, hint: str) -> None:
     stuck = pod(phase="Pending", waiting={"reason": "ContainerCreating"})
-    told = [event("p", "FailedMount", 'secret "db" not found'), event("q", "FailedMount", "other")]
+    told = [event("p", "FailedMount", said), event("q", "FailedMount", "other")]
     problem = observe(JOB, [stuck], told).problem
     assert problem is not None
-    assert problem.reason == "MountFailed"
-    assert 'secret "db" not found' in problem.message
+    assert problem.reason == reason
+    assert hint in problem.message
+    assert said in problem.message
 
 
 def test_a_pod_that_fits_no_node() -> None:
@@ -149,19 +161,3 @@ def test_a_job_that_took_too_long() -> None:
     problem = observe(job(Failed="DeadlineExceeded"), []).problem
     assert problem is not None
     assert "spec.worker.deadline" in problem.message
-
-
-def test_the_last_progress_line_counts() -> None:
-    lines = [
-        '{"event":"progress","bytesDone":1}',
-        '{"event":"progress","bytesDone":2,"bytesTotal":4,"locations":{"a":1}}',
-        '{"event":"other"}',
-        "no json",
-        '["a list"]',
-        '{"event":"progress"',
-    ]
-    log = "\n".join(lines)
-    said = newest_progress(log)
-    assert said is not None
-    assert (said.bytes_done, said.bytes_total, said.locations) == (2, 4, {"a": 1})
-    assert newest_progress("") is None

@@ -1,0 +1,77 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.rules.facts import backup, policy, request, running
+from weddingbackup.rules import quotas
+from weddingbackup.rules.quotas import Quotas, no_room, quantity, read, too_many_copies
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("3", 3), ("1Ki", 1024), ("1.5Gi", 3 << 29), ("2k", 2000), ("5E", 5 * 10**18)],
+)
+def test_quantities_are_kubernetes_own(text: str, number: int) -> None:
+    assert quantity(text) == number
+
+
+@given(st.integers(0, 10**17), st.sampled_from(["", "Ki", "M", "Ti"]))
+def test_a_unit_makes_no_quantity_smaller(number: int, unit: str) -> None:
+    assert quantity(f"{number}{unit}") >= number
+
+
+@pytest.mark.parametrize("text", ["", "many", "-1", "1e3", "1 Gi", "1GiB", "٣", "1\n2"])
+def test_what_nobody_can_read_lets_nothing_pass(text: str) -> None:
+    with pytest.raises(quotas.QuotaError, match="quota-bytes"):
+        read({quotas.BYTES: text}, Quotas())
+
+
+def test_a_namespace_says_more_than_the_fleet() -> None:
+    found = read({quotas.JOBS: "5"}, Quotas(jobs=1, locations=2))
+    assert found == Quotas(jobs=5, bytes=None, locations=2)
+
+
+def stored(count: int) -> Any:
+    return policy(status={"storedBytes": count})
+
+
+EMERGENCY = request(urgency="Emergency", status={"phase": "Recovering"})
+RECOVERING = request(status={"phase": "Recovering"})
+RUNNING = backup(status=running("a"))
+WAITING = backup()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "backups", "recoveries", "fits"),
+    [
+        (None, [RUNNING] * 9, [RECOVERING], True),
+        (1, [WAITING], [], True),
+        (1, [RUNNING], [], False),
+        (2, [RUNNING], [EMERGENCY], True),
+        (2, [RUNNING], [RECOVERING], False),
+        (0, [], [], False),
+    ],
+)
+def test_jobs_at_once(jobs: int | None, backups: Any, recoveries: Any, *, fits: bool) -> None:
+    problem = no_room(Quotas(jobs=jobs), backups, recoveries, [])
+    assert (problem is None) is fits
+    if problem is not None:
+        assert (problem.reason, "quota-jobs" in problem.message) == ("QuotaExceeded", True)
+
+
+def test_bytes_are_those_of_all_policies_together() -> None:
+    limits = Quotas(bytes=10)
+    assert no_room(limits, [], [], [stored(4), stored(5), policy()]) is None
+    problem = no_room(limits, [], [], [stored(4), stored(6)])
+    assert problem is not None
+    assert "quota-bytes" in problem.message
+
+
+def test_more_copies_than_locations_are_too_many() -> None:
+    wants = policy(redundancy={"copies": 4})
+    assert too_many_copies(wants, Quotas(locations=4)) is None
+    problem = too_many_copies(wants, Quotas(locations=3))
+    assert problem is not None
+    assert "ask for 3" in problem.message
