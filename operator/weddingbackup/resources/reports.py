@@ -113,7 +113,14 @@ class CopyReport(Model):
 
     target: str
     objects: Count = 0
+    """Sent there."""
     bytes: Count = 0
+    verified: Count = 0
+    """Objects that were read there and are good; 0 where it was not told to verify."""
+    damaged: Count = 0
+    """Objects that were there, in no good copy."""
+    replaced: Count = 0
+    """Those of them that have a good replacement there now."""
     seconds: Seconds = 0.0
     error: ErrorReport | None = None
 

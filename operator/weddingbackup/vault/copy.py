@@ -1,7 +1,8 @@
 """Catches a location up: copies by name what it lacks, sealed as it is. Needs no key.
 
 The same order as a writer's: founding objects, packs, indexes, and a manifest only when all of its
-objects are there. What is damaged at the target gets a replacement beside it.
+objects are there. What is damaged at the target gets a replacement beside it; with `verify` the
+target is read to find out, for a listing alone says nothing of the bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weddingbackup.stores.errors import MissingError, StoreError
+from weddingbackup.stores.errors import CorruptError, MissingError, StoreError
 from weddingbackup.vault.catalog import find_point
 from weddingbackup.vault.commit import Needed, closure, verified
 from weddingbackup.vault.errors import RefusedError, VaultDamageError
@@ -28,10 +29,22 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CopyResult:
-    """What was sent to the target."""
+    """What was sent to the target, and what was found there.
+
+    Attributes:
+        objects: sent.
+        bytes: sent.
+        verified: objects that were read there and are good, those just sent among them; 0 without
+            `verify`.
+        damaged: objects that were there, in no good copy.
+        replaced: those of them that have a good replacement there now.
+    """
 
     objects: int = 0
     bytes: int = 0
+    verified: int = 0
+    damaged: int = 0
+    replaced: int = 0
 
 
 def copy_points(
@@ -40,6 +53,7 @@ def copy_points(
     manifests: Iterable[str],
     *,
     damaged: Collection[str] = (),
+    verify: bool = False,
     progress: Progress | None = None,
 ) -> CopyResult:
     """Copy recovery points to a location, each whole or not at all.
@@ -50,7 +64,8 @@ def copy_points(
         manifests: names of the points' manifests.
         damaged: names of objects that a check found damaged at the target; a wrong size is seen
             without being told.
-        progress: counts the bytes sent.
+        verify: read all that the target holds of these points, and what is sent there, too.
+        progress: counts the bytes sent, and those read there.
 
     Raises:
         RefusedError: there is no such point, or the target holds another vault.
@@ -58,7 +73,7 @@ def copy_points(
         StoreError: the target does not take one, or nobody answers.
     """
     others = [store for store in stores if store.location != target.location]
-    copier = _Copier(others, target, set(damaged), progress)
+    copier = _Copier(others, target, set(damaged), verify=verify, progress=progress)
     copier.found()
     for name in sorted({base_name(manifest) for manifest in manifests}):
         point = find_point(others, name)
@@ -73,11 +88,18 @@ class _Copier:
     """Copies single objects to one target."""
 
     def __init__(
-        self, stores: Sequence[Store], target: Store, damaged: set[str], progress: Progress | None
+        self,
+        stores: Sequence[Store],
+        target: Store,
+        damaged: set[str],
+        *,
+        verify: bool,
+        progress: Progress | None,
     ) -> None:
         self._stores = stores
         self._target = target
         self._damaged = damaged
+        self._verify = verify
         self._progress = progress
         self._sizes: dict[str, set[int]] = {}
         for info in reachable(target.list("")):
@@ -95,13 +117,38 @@ class _Copier:
         listings = [x for x in ask_all(self._stores, _keys) if not isinstance(x, StoreError)]
         for name in sorted(set().union(*listings)):
             key = get_object(self._stores, name, verified, silent=self.silent)
-            self._put(name, key, digest(key))
+            self.copy(Needed(name, digest(key), len(key)))
 
     def copy(self, needed: Needed) -> None:
-        """Copy one object, unless the target holds it with its right size."""
-        if needed.size not in self._sizes.get(needed.name, ()):
-            data = get_object(self._stores, needed.name, verified, silent=self.silent)
-            self._put(needed.name, data, needed.digest)
+        """Copy one object, unless the target holds it with its right size, and verified if asked."""
+        name = needed.name
+        found = name in self._sizes
+        if needed.size not in self._sizes.get(name, ()) or (
+            self._verify and not self._reads_well(name)
+        ):
+            self.result.damaged += found
+            self._sizes.pop(name, None)
+            data = get_object(self._stores, name, verified, silent=self.silent)
+            self._put(name, data, needed.digest)
+            # What was sent may have been lost or changed on its way: that is why it is asked for.
+            if self._verify and not self._reads_well(name):
+                raise VaultDamageError(name, f"{self._target.location} changed it when it took it")
+            self.result.replaced += found
+        self.result.verified += self._verify
+
+    def _reads_well(self, name: str) -> bool:
+        """Whether the target has good bytes of an object.
+
+        Raises:
+            StoreError: it does not answer, which says nothing of the bytes.
+        """
+        try:
+            data = get_object([self._target], name, verified)
+        except (VaultDamageError, CorruptError, MissingError):
+            return False
+        if self._progress:
+            self._progress.add(size=len(data))
+        return True
 
     def _put(self, name: str, data: bytes, sha256: bytes) -> None:
         if len(data) in self._sizes.get(name, ()):

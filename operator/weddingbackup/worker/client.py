@@ -42,9 +42,11 @@ PATIENCE = Retry(deadline_seconds=600)
 """How long a broker that is away is waited for."""
 
 _CONNECT_SECONDS = 5.0
-_ANSWER_SECONDS = 30.0
-_LISTING_SECONDS = 60.0
+_ANSWER_SECONDS = 60.0
+_LISTING_SECONDS = 120.0
 """Of silence, while the broker lists a bucket."""
+_MANIFEST_SECONDS = 180.0
+"""Of silence, while the broker looks whether a location holds all that a manifest needs."""
 _ROWS_SECONDS = 900.0
 """Of silence, while the broker reads a database, or writes into one."""
 _TELL_SECONDS = 5.0
@@ -151,7 +153,10 @@ class Client:
     def put_manifest(self, location: str, name: str, data: bytes | memoryview) -> None:
         """Have a manifest stored at a location; the same bytes there already are a success."""
         path = f"{_PLACES}{quote(location, safe='')}/manifests/{quote(name)}"
-        self._persist(lambda: self._drain(self._send("PUT", path, body=bytes(data))))
+        body = bytes(data)
+        self._persist(
+            lambda: self._drain(self._send("PUT", path, body=body, silence=_MANIFEST_SECONDS))
+        )
 
     def tell(self, progress: Progress) -> None:
         """Say how far the job is; asked once only, since the next will say it better."""
@@ -317,13 +322,11 @@ def _refuse(status: int, after: float | None, body: bytes, *, located: bool) -> 
         located = False
     # Of a location it is the location that is away, and other locations may be asked instead.
     passing = refusal.code is RefusalCode.TRANSIENT and status in _AWAY and not located
-    if passing or status == HTTPStatus.TOO_MANY_REQUESTS:
-        seconds = refusal.retry_after_seconds
-        raise TransientError(
-            f"the broker cannot serve for now ({status})",
-            location="",
-            retry_after_seconds=after if seconds is None else seconds,
-        )
+    seconds = after if refusal.retry_after_seconds is None else refusal.retry_after_seconds
+    # Without a time to come back at, it is too much at any time.
+    if passing or (status == HTTPStatus.TOO_MANY_REQUESTS and seconds is not None):
+        message = f"the broker cannot serve for now ({status})"
+        raise TransientError(message, location="", retry_after_seconds=seconds)
     raise BrokerError(refusal)
 
 

@@ -25,10 +25,13 @@ def copy(task: CopyTask, environment: Environment, progress: Progress) -> CopyRe
     if target is None:
         raise RefusedError("BadTask", f"the target {task.target} is none of the task's locations")
     others = [store for store in stores if store is not target]
-    result = copy_points(others, target, task.manifests, progress=progress)
+    result = copy_points(others, target, task.manifests, verify=task.verify, progress=progress)
     return CopyReport(
         target=task.target,
         objects=result.objects,
         bytes=result.bytes,
+        verified=result.verified,
+        damaged=result.damaged,
+        replaced=result.replaced,
         seconds=round(time.monotonic() - begun, 3),
     )
