@@ -132,10 +132,10 @@ def test_all_tables_can_go_to_another_schema() -> None:
     one = match("t", w="x").model_copy(update={"schema_name": "a"})
     two = match("t", w="x").model_copy(update={"schema_name": "b"})
     three = match("u", w="x")
-    assert [t.schema_name for t in targets(described(one, three), None)] == ["a", "public"]
-    assert [t.schema_name for t in targets(described(one, three), "copy")] == ["copy", "copy"]
+    assert [t.schema_name for t in targets([one, three], None)] == ["a", "public"]
+    assert [t.schema_name for t in targets([one, three], "copy")] == ["copy", "copy"]
     with pytest.raises(SourceError, match="cannot go into one, copy: they share the names t"):
-        targets(described(one, two), "copy")
+        targets([one, two], "copy")
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ class ForeignKey:
     Attributes:
         equals: for each pair of columns, the operator `referenced = pointing`.
         on_delete: `a` no action, `r` restrict, `c` cascade, `n` set null, `d` set default.
+        on_update: likewise.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ForeignKey:
     equals: tuple[Name, ...]
     on_delete: str
     deferrable: bool
+    on_update: str = "a"
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,7 @@ def _table(row: tuple[Any, ...], columns: list[Column], uniques: list[Unique]) -
 def _foreign_key(row: tuple[Any, ...], listed: dict[int, Name]) -> ForeignKey:
     """Make one; a partition stands for the partitioned table above it, where that one is listed."""
     name, (own, own_root, table), columns, (other, other_root, references), referenced = row[:5]
-    operators, on_delete, deferrable = row[5:]
+    operators, on_delete, deferrable, on_update = row[5:]
     return ForeignKey(
         name=name,
         table=listed.get(int(own)) or listed.get(int(own_root)) or Name(*table),
@@ -246,6 +248,7 @@ def _foreign_key(row: tuple[Any, ...], listed: dict[int, Name]) -> ForeignKey:
         equals=tuple(Name(*operator) for operator in operators),
         on_delete=on_delete,
         deferrable=deferrable,
+        on_update=on_update,
     )
 
 
@@ -318,7 +321,7 @@ SELECT k.conname,
   (SELECT json_agg(json_build_array(n.nspname, o.oprname) ORDER BY u.place)
     FROM unnest(k.conpfeqop) WITH ORDINALITY u(oid, place)
     JOIN pg_operator o ON o.oid = u.oid JOIN pg_namespace n ON n.oid = o.oprnamespace),
-  k.confdeltype::text, k.condeferrable
+  k.confdeltype::text, k.condeferrable, k.confupdtype::text
 FROM pg_constraint k
 JOIN pg_class r ON r.oid = k.conrelid JOIN pg_namespace rn ON rn.oid = r.relnamespace
 JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace

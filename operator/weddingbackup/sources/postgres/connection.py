@@ -48,6 +48,8 @@ _SETTINGS: Final = {
     "transaction_timeout": "0",
 }
 
+_SHARED_STATEMENT: Final = "15min"
+
 _PASSING_CLASSES: Final = ("08", "40", "53", "57", "58")
 _PASSING_STATES: Final = ("55P03", "55006", "25P03", "25P04")
 
@@ -102,13 +104,17 @@ def connect(uri: str) -> Connection:
     return connection
 
 
-def configure(connection: Connection) -> None:
-    """Give the current transaction our settings; they end with it, also behind a pooler."""
+def configure(connection: Connection, *, shared: bool = False) -> None:
+    """Give the current transaction our settings; they end with it, also behind a pooler.
+
+    In a database that organisations share, none of them keeps a statement going for long.
+    """
+    settings = _SETTINGS | ({"statement_timeout": _SHARED_STATEMENT} if shared else {})
     connection.execute(
         "SELECT pg_catalog.set_config(s.name, w.value, true) FROM pg_catalog.pg_settings s"
         " JOIN unnest(%s::text[], %s::text[]) AS w(name, value)"
         " ON w.name OPERATOR(pg_catalog.=) pg_catalog.lower(s.name)",
-        [list(_SETTINGS), list(_SETTINGS.values())],
+        [list(settings), list(settings.values())],
     )
 
 

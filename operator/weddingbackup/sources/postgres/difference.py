@@ -77,16 +77,22 @@ def _depth(chosen: Chosen) -> int:
 
 
 def _find_present(connection: Connection, table: Restored, by_name: dict[Name, Restored]) -> None:
+    def found(parent: Chosen, alias: str) -> sql.Composable:
+        known = by_name.get(parent.name)
+        return known.is_in("present", alias) if known else condition(parent, alias, found)
+
     _collect(
         connection,
         table,
         "present",
-        condition(
-            table.chosen, "t", lambda parent, alias: by_name[parent.name].is_in("present", alias)
-        ),
+        condition(table.chosen, "t", found),
     )
+    staged = {column.name for column in table.columns}
+    if not staged.issuperset(table.chosen.links):
+        return
     # A row whose event was deleted with ON DELETE SET NULL names no event any more. It is still the
-    # wedding's: nobody else's name stands in it.
+    # wedding's: nobody else's name stands in it. Behind a fence that has to be the organisation's.
+    inside = condition(table.chosen.fence, "t") if table.chosen.fence else sql.SQL("true")
     unclaimed = sql.SQL(" AND ").join(
         sql.SQL("({0} IS NULL OR {0}::text IS NOT DISTINCT FROM {1}::text)").format(
             sql.Identifier("t", link), sql.Identifier("s", link)
@@ -94,13 +100,16 @@ def _find_present(connection: Connection, table: Restored, by_name: dict[Name, R
         for link in table.chosen.links
     )
     connection.execute(
-        sql.SQL("INSERT INTO {} SELECT {} FROM {} t JOIN {} s ON {} WHERE {} AND NOT {}").format(
+        sql.SQL(
+            "INSERT INTO {} SELECT {} FROM {} t JOIN {} s ON {} WHERE {} AND {} AND NOT {}"
+        ).format(
             table.temporary("present"),
             table.key_of("t"),
             relation(table.chosen.table),
             table.temporary("stage"),
             table.same_row("t", "s"),
             unclaimed,
+            inside,
             table.is_in("present", "t"),
         )
     )
@@ -117,6 +126,13 @@ def _refuse_theft(connection: Connection, table: Restored) -> None:
             table.is_in("present", "t"),
         ),
     )
+    if taken and table.chosen.fence is not None:
+        # How many there are, and whose they are, is nobody's business here.
+        raise SourceError(
+            f"rows of table {table.name} have keys that others have, or that moved away since the "
+            "backup was made, and are not taken from them; nothing was changed; recover into "
+            "another database"
+        )
     if taken:
         raise SourceError(
             f"{_rows(taken)} of table {table.name} that this wedding had when the backup was made "
@@ -224,6 +240,7 @@ def _follow_pointers(
 def _refuse_harm(
     connection: Connection, table: Restored, by_name: dict[Name, Restored], catalog: Catalog
 ) -> None:
+    _refuse_changed_keys(connection, table, by_name, catalog)
     if not _number(
         connection, sql.SQL("SELECT count(*) FROM {}").format(table.temporary("vacate"))
     ):
@@ -242,6 +259,33 @@ def _refuse_harm(
                 f"{key.table} that are not this wedding's in the policy point to them ({key.name}) "
                 f"and {_ACTIONS[key.on_delete]}; nothing was changed; "
                 f"list {key.table} in the policy, or remove those rows first"
+            )
+
+
+def _refuse_changed_keys(
+    connection: Connection, table: Restored, by_name: dict[Name, Restored], catalog: Catalog
+) -> None:
+    """Refuse to write a key in another way where ON UPDATE would carry that into others' rows.
+
+    Two keys can be the same row's and not the same text: `Ana` and `ana` as citext, 1.0 and 1.00.
+    """
+    staged = {column.name for column in table.columns}
+    for key in _keys_to(table, catalog):
+        if key.on_update in "ar" or not staged.issuperset(key.referenced):
+            continue
+        query = sql.SQL("SELECT count(*) FROM {} p JOIN {} s ON {} WHERE {} AND {} AND {}").format(
+            relation(table.chosen.table),
+            table.temporary("stage"),
+            table.same_row("p", "s"),
+            table.is_in("changed", "p"),
+            _differ("p", "s", key.referenced),
+            _pointed_at_from_outside(key, "p", by_name),
+        )
+        if _number(connection, query):
+            raise SourceError(
+                f"rows of table {table.name} would get back a key that is written in another way, and "
+                f"rows of table {key.table} that are not this wedding's would be changed with it "
+                f"({key.name}); nothing was changed"
             )
 
 

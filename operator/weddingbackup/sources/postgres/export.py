@@ -22,16 +22,14 @@ from weddingbackup.sources.postgres.connection import (
     Connection,
     configure,
     connect,
-    passes,
     plain_errors,
-    translate,
 )
+from weddingbackup.sources.postgres.fences import read_fences, try_values
 from weddingbackup.sources.postgres.meta import ColumnMeta, Meta, TableMeta, file_name
 from weddingbackup.sources.postgres.selection import (
     Chosen,
     choose,
     condition,
-    equal,
     name_of,
     relation,
 )
@@ -48,15 +46,20 @@ class PostgresSource(Source):
     Args:
         uri: a libpq connection string.
         tables: which rows, as a policy says it.
+        fence: of a shared database, which rows are the organisation's at all (rules/databases.py);
+            of the others none is seen, whatever `tables` says. None where there are no others.
 
     Raises:
         SourceError: on entering: the policy and the database do not fit each other.
         SourceUnavailableError: on entering, or while reading: trying again may help.
     """
 
-    def __init__(self, uri: str, tables: Sequence[Table]) -> None:
+    def __init__(
+        self, uri: str, tables: Sequence[Table], fence: Sequence[Table] | None = None
+    ) -> None:
         self._uri = uri
         self._tables = tables
+        self._fence = fence
 
     def __enter__(self) -> Self:
         """Connect, take the snapshot, and see whether all that the policy names is there."""
@@ -99,7 +102,14 @@ class PostgresSource(Source):
             return _BytesReader(self._meta_json, self._meta_entry())
         for table, chosen in zip(self._meta.tables, self._chosen, strict=True):
             if table.file.encode() == entry.name:
-                return _TableReader(self._uri, self._exported, self._copy(chosen), entry, table)
+                return _TableReader(
+                    self._uri,
+                    self._exported,
+                    self._copy(chosen),
+                    entry,
+                    table,
+                    shared=self._fence is not None,
+                )
         raise SourceError(f"there is no file {shown(path)} in this source")
 
     def estimate(self) -> int | None:
@@ -122,15 +132,18 @@ class PostgresSource(Source):
         connection = self._connection
         position = _read_position(connection)
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        configure(connection)
+        configure(connection, shared=self._fence is not None)
         self._exported, snapshot, time = _one(
             connection,
             "SELECT pg_export_snapshot(), pg_current_snapshot()::text, clock_timestamp()",
         )
         catalog = read_catalog(connection, [name_of(table) for table in self._tables])
-        known = all_tables(connection) if len(catalog.tables) < len(self._tables) else ()
-        self._chosen = choose(self._tables, catalog, known)
-        _try_values(connection, self._chosen)
+        fences = None if self._fence is None else read_fences(connection, self._fence)
+        # Of a shared database, no names are given away that its administrator has not listed.
+        missing = len(catalog.tables) < len(self._tables) and fences is None
+        known = all_tables(connection) if missing else ()
+        self._chosen = choose(self._tables, catalog, known, fences=fences)
+        try_values(connection, [*self._chosen, *(fences or {}).values()])
         system, timeline, database, encoding = position[1:]
         tables, self._sizes = self._measure()
         self._meta = Meta(
@@ -227,7 +240,14 @@ class _TableReader:
     """One table's rows as they come from the database."""
 
     def __init__(
-        self, uri: str, snapshot: str, statement: sql.Composed, entry: Entry, table: TableMeta
+        self,
+        uri: str,
+        snapshot: str,
+        statement: sql.Composed,
+        entry: Entry,
+        table: TableMeta,
+        *,
+        shared: bool,
     ) -> None:
         self._entry = entry
         self._doing = f"reading table {name_of(table.table)}"
@@ -235,6 +255,7 @@ class _TableReader:
         self._rows = 0
         self._size = 0
         self._rest = memoryview(b"")
+        self._shared = shared
         self._connection = connect(uri)
         self._stack = ExitStack()
         try:
@@ -285,7 +306,7 @@ class _TableReader:
                     f"while {self._doing}: the connection that held the snapshot was lost"
                 ) from None
             raise
-        configure(self._connection)
+        configure(self._connection, shared=self._shared)
         copy = self._stack.enter_context(self._connection.cursor().copy(statement))
         return copy.read
 
@@ -303,25 +324,6 @@ def _read_position(connection: Connection) -> tuple[Any, ...]:
         " (SELECT timeline_id FROM pg_control_checkpoint()),"
         " current_database()::text, getdatabaseencoding()::text",
     )
-
-
-def _try_values(connection: Connection, chosen: Sequence[Chosen]) -> None:
-    """Refuse a value that its column can never have, before it is taken for "no rows"."""
-    for table in chosen:
-        for match in table.matches:
-            query = sql.SQL("SELECT {} FROM (SELECT {} AS v) t").format(
-                equal("t", "v", match.column.equals, match.literal()), match.literal()
-            )
-            try:
-                with connection.transaction():
-                    connection.execute(query)
-            except psycopg.Error as error:
-                if passes(error):
-                    raise translate(error, f"trying the values for table {table.name}") from None
-                raise SourceError(
-                    f"table {table.name}: {match.value!r} is no value that column "
-                    f"{match.column.name} of type {match.column.type} can be compared with"
-                ) from None
 
 
 def _one(connection: Connection, query: Any) -> tuple[Any, ...]:

@@ -3,7 +3,7 @@
 Pure. Drift since the backup is either harmless or refused here, before anything is written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
@@ -69,15 +69,14 @@ def columns_of(alias: str, names: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(alias, name) for name in names)
 
 
-def targets(meta: Meta, schema: str | None) -> list[Table]:
+def targets(tables: Sequence[Table], schema: str | None) -> list[Table]:
     """Give the tables that the files go to: where they came from, or all in another schema.
 
     Raises:
         SourceError: two tables would become one.
     """
-    tables = [table.table for table in meta.tables]
     if schema is None:
-        return tables
+        return list(tables)
     names = [table.name for table in tables]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -89,18 +88,31 @@ def targets(meta: Meta, schema: str | None) -> list[Table]:
 
 
 def plan(
-    meta: Meta, tables: Sequence[Table], catalog: Catalog, known: Sequence[Name]
+    meta: Meta,
+    tables: Sequence[Table],
+    catalog: Catalog,
+    known: Sequence[Name],
+    *,
+    schema: str | None = None,
+    fences: Mapping[Name, Chosen] | None = None,
 ) -> list[Restored]:
-    """Match files with tables; parents come before what points to them.
+    """Match files with tables, which may be more; parents come before what points to them.
 
     Raises:
         SourceError: something of the backup has no place any more, or this role may not write.
     """
-    chosen = choose(tables, catalog, known)
-    restored = [
-        _restored(number, table, choice, catalog)
-        for number, (table, choice) in enumerate(zip(meta.tables, chosen, strict=True))
-    ]
+    chosen = {choice.name: choice for choice in choose(tables, catalog, known, fences=fences)}
+    restored = []
+    for number, table in enumerate(meta.tables):
+        name = Name(schema or table.table.schema_name, table.table.name)
+        if name not in chosen:
+            raise SourceError(
+                f"the backup holds rows of table {name}, which the policy does not list any more; "
+                "list it again, and say which of its rows are the wedding's"
+            )
+        restored.append(_restored(number, table, chosen[name], catalog))
+    if len({table.name for table in restored}) < len(restored):
+        raise SourceError("the backup's files name one table more than once")
     return _ordered(restored, catalog.foreign_keys)
 
 
@@ -162,7 +174,10 @@ def _columns(meta: TableMeta, facts: TableFacts) -> tuple[Column, ...]:
 
 def _key(meta: TableMeta, facts: TableFacts) -> tuple[Column, ...]:
     wanted = set(meta.key)
-    if any(unique.columns and set(unique.columns) == wanted for unique in facts.uniques):
+    if any(
+        unique.columns and set(unique.columns) == wanted and not unique.exclusion
+        for unique in facts.uniques
+    ):
         key = tuple(column for column in facts.columns if column.name in wanted)
         if all(column.not_null for column in key):
             return key

@@ -26,6 +26,13 @@ from weddingbackup.sources.postgres.connection import (
     plain_errors,
 )
 from weddingbackup.sources.postgres.difference import TableChanges, compare
+from weddingbackup.sources.postgres.fences import (
+    Fences,
+    read_fences,
+    refuse_after,
+    refuse_before,
+    try_values,
+)
 from weddingbackup.sources.postgres.meta import Meta
 from weddingbackup.sources.postgres.plan import Restored, plan, targets
 from weddingbackup.sources.postgres.selection import name_of, relation
@@ -57,6 +64,8 @@ def apply(
     uri: str,
     *,
     schema: str | None = None,
+    tables: Sequence[Table] | None = None,
+    fence: Sequence[Table] | None = None,
     progress: Callable[[int], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Applied:
@@ -66,6 +75,10 @@ def apply(
         directory: with `meta.json` and `tables/`, as a `PostgresSource` gave them.
         uri: a libpq connection string; the tables have to be there.
         schema: all tables are in this one instead of where they came from.
+        tables: which rows are the wedding's, in place of what `directory` says of itself.
+        fence: of a shared database, which rows are the organisation's at all (rules/databases.py);
+            then nothing of `directory` is believed, and `tables` has to be given. Each row that is
+            written, changed or deleted lies inside both before and after, or nothing happens.
         progress: told the bytes of each batch that was loaded.
         sleep: waits that many seconds before another attempt.
 
@@ -74,18 +87,22 @@ def apply(
         SourceUnavailableError: the database is away or too busy; nothing was changed.
     """
     description = _read_meta(directory)
-    tables = targets(description, schema)
+    if fence is not None and tables is None:
+        raise ValueError("files that are not believed do not say which rows are the wedding's")
+    wanted = targets(tables or [table.table for table in description.tables], schema)
     connection = connect(uri)
     try:
         with plain_errors("recovering rows"), connection.transaction():
             path = _search_path(connection)
-            configure(connection)
-            catalog, restored = _plan(connection, description, tables)
+            configure(connection, shared=fence is not None)
+            fences = None if fence is None else read_fences(connection, fence)
+            catalog, restored = _plan(connection, description, wanted, schema, fences)
+            try_values(connection, [*(fences or {}).values()])
             for table in restored:
                 stage(connection, table, directory, description.encoding, progress)
             _set(connection, "lock_timeout", _LOCK_TIMEOUT)
             return _persistently(
-                connection, lambda: _exchange(connection, restored, catalog, path), sleep
+                connection, lambda: _exchange(connection, restored, catalog, path, fences), sleep
             )
     finally:
         connection.close()
@@ -101,16 +118,28 @@ def _read_meta(directory: Path) -> Meta:
             f"the rows were backed up in version {description.version} of their format, which this "
             "release does not know; use a newer one"
         )
+    for table in description.tables:
+        # Else a file of whoever reads this could be named, and come back in an error or as rows.
+        if (
+            Path(table.file).name != table.file
+            or (directory / meta.DIRECTORY / table.file).is_symlink()
+        ):
+            raise SourceError(f"{meta.FILE} names no file of its own: {table.file!r}")
     return description
 
 
 def _plan(
-    connection: Connection, description: Meta, tables: Sequence[Table]
+    connection: Connection,
+    description: Meta,
+    tables: Sequence[Table],
+    schema: str | None,
+    fences: Fences | None,
 ) -> tuple[Catalog, list[Restored]]:
     names = [name_of(table) for table in tables]
     catalog = read_catalog(connection, names)
-    known = all_tables(connection) if len(catalog.tables) < len(names) else []
-    return catalog, plan(description, tables, catalog, known)
+    missing = len(catalog.tables) < len(names) and fences is None
+    known = all_tables(connection) if missing else []
+    return catalog, plan(description, tables, catalog, known, schema=schema, fences=fences)
 
 
 def _persistently(
@@ -130,16 +159,24 @@ def _persistently(
 
 
 def _exchange(
-    connection: Connection, restored: Sequence[Restored], catalog: Catalog, path: str
+    connection: Connection,
+    restored: Sequence[Restored],
+    catalog: Catalog,
+    path: str,
+    fences: Fences | None,
 ) -> Applied:
     _lock(connection, restored)
     changes = compare(connection, restored, catalog)
     warnings: list[str] = []
     if any(change.any for change in changes.values()):
+        if fences is not None:
+            refuse_before(connection, restored, catalog, fences)
         # Functions that constraints and defaults call may find their helpers by name.
         _set(connection, "search_path", path)
         warnings = write(connection, restored, catalog)
         _set(connection, "search_path", "")
+        if fences is not None:
+            refuse_after(connection, restored, catalog, fences)
     return Applied({str(name): change for name, change in changes.items()}, warnings)
 
 

@@ -1,11 +1,14 @@
 """Which rows belong to the wedding: a policy's `match` and `via` become SQL here, and nowhere else.
 
+In a database that organisations share, each table has a fence besides: the rows that are the
+organisation's at all. It is said in the same words, by an administrator, and both have to hold.
+
 Pure. Names go into SQL as quoted identifiers and values as quoted literals, whatever they contain;
 no text of a user is ever SQL. Foreign keys are followed as the database declares them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -18,10 +21,15 @@ from weddingbackup.sources.postgres.catalog import Catalog, Column, ForeignKey, 
 
 @dataclass(frozen=True)
 class Match:
-    """Rows whose column has this value."""
+    """Rows whose column has this value.
+
+    Attributes:
+        exact: to the letter: an integer 7 is not `07`, and no collation makes `A` of `a`.
+    """
 
     column: Column
     value: str
+    exact: bool = False
 
     def literal(self) -> sql.Composed:
         """Write the value as one of the column's type.
@@ -36,12 +44,17 @@ class Match:
 
 @dataclass(frozen=True)
 class Chosen:
-    """One table of the policy, resolved: `matches`, or a `parent` by a `foreign_key`."""
+    """One table of the policy, resolved: `matches`, or a `parent` by a `foreign_key`.
+
+    Attributes:
+        fence: what has to hold as well; None in a database of the organisation's own.
+    """
 
     table: TableFacts
     matches: tuple[Match, ...] = ()
     parent: "Chosen | None" = None
     foreign_key: ForeignKey | None = None
+    fence: "Chosen | None" = None
 
     @property
     def name(self) -> Name:
@@ -61,10 +74,22 @@ def name_of(table: Table) -> Name:
     return Name(table.schema_name, table.name)
 
 
-def choose(tables: Sequence[Table], catalog: Catalog, known: Collection[Name] = ()) -> list[Chosen]:
+def choose(
+    tables: Sequence[Table],
+    catalog: Catalog,
+    known: Collection[Name] = (),
+    *,
+    fences: Mapping[Name, Chosen] | None = None,
+    exact: bool = False,
+) -> list[Chosen]:
     """Resolve the tables of a policy, in the policy's order.
 
-    `known` has the names of all tables, for "did you mean".
+    Args:
+        tables: as the policy describes them.
+        catalog: what the database has.
+        known: the names of all tables, for "did you mean".
+        fences: what has to hold of each table as well; one that has none is refused.
+        exact: values are compared to the letter, as a fence's are.
 
     Raises:
         SourceError: what the policy says does not fit what the database has.
@@ -81,13 +106,15 @@ def choose(tables: Sequence[Table], catalog: Catalog, known: Collection[Name] = 
             raise SourceError(f"`via` goes round in a circle: {circle}; one needs a `match`")
         if name not in chosen:
             table, facts = wanted[name], _facts(name, catalog, wanted, known)
+            fence = None if fences is None else _fence(name, fences)
             if table.match is not None:
-                chosen[name] = Chosen(facts, matches=_matches(facts, table.match))
+                matches = _matches(facts, table.match, exact=exact)
+                chosen[name] = Chosen(facts, matches=matches, fence=fence)
             else:
                 assert table.via is not None
                 parent = resolve(_parent(name, table.via, wanted), (*path, name))
                 key = _foreign_key(facts, parent.table, table.via, catalog)
-                chosen[name] = Chosen(facts, parent=parent, foreign_key=key)
+                chosen[name] = Chosen(facts, parent=parent, foreign_key=key, fence=fence)
         return chosen[name]
 
     return [resolve(name, ()) for name in wanted]
@@ -106,11 +133,17 @@ def condition(
 
     `parents` says the same of the parent's rows; where it is None, this very function does.
     """
+    wanted = _wanted(chosen, alias, parents)
+    if chosen.fence is None:
+        return wanted
+    return sql.SQL("({}) AND ({})").format(wanted, condition(chosen.fence, alias))
+
+
+def _wanted(
+    chosen: Chosen, alias: str, parents: Callable[[Chosen, str], sql.Composable] | None
+) -> sql.Composed:
     if chosen.parent is None or chosen.foreign_key is None:
-        return sql.SQL(" AND ").join(
-            equal(alias, match.column.name, match.column.equals, match.literal())
-            for match in chosen.matches
-        )
+        return sql.SQL(" AND ").join(_equals(match, alias) for match in chosen.matches)
     above = f"{alias}_"
     return sql.SQL("EXISTS (SELECT FROM {} {} WHERE {} AND {})").format(
         relation(chosen.parent.table),
@@ -118,6 +151,16 @@ def condition(
         points_to(chosen.foreign_key, alias, above),
         (parents or condition)(chosen.parent, above),
     )
+
+
+def _equals(match: Match, alias: str) -> sql.Composed:
+    alike = equal(alias, match.column.name, match.column.equals, match.literal())
+    if not match.exact:
+        return alike
+    # The first half is for the index; the second knows no case, no padding and no other spelling.
+    return sql.SQL(
+        '{} AND ({}::pg_catalog.text COLLATE pg_catalog."C") OPERATOR(pg_catalog.=) {}'
+    ).format(alike, sql.Identifier(alias, match.column.name), sql.Literal(match.value))
 
 
 def equal(alias: str, column: str, operator: Name, value: sql.Composable) -> sql.Composed:
@@ -185,7 +228,13 @@ def _facts(
     return facts
 
 
-def _matches(facts: TableFacts, match: dict[str, str]) -> tuple[Match, ...]:
+def _fence(name: Name, fences: Mapping[Name, Chosen]) -> Chosen:
+    if name not in fences:
+        raise SourceError(f"nothing says whose the rows of table {name} are, so none can be had")
+    return fences[name]
+
+
+def _matches(facts: TableFacts, match: dict[str, str], *, exact: bool) -> tuple[Match, ...]:
     matches = []
     for name, value in match.items():
         column = facts.column(name)
@@ -195,7 +244,7 @@ def _matches(facts: TableFacts, match: dict[str, str]) -> tuple[Match, ...]:
             )
         if "\0" in value:
             raise SourceError(f"the value for {name} of table {facts.name} holds a zero byte")
-        matches.append(Match(column, value))
+        matches.append(Match(column, value, exact))
     return tuple(matches)
 
 
