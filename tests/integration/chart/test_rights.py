@@ -140,6 +140,7 @@ def test_the_operator_may_not(rights: Rights, what: str) -> None:
         "get namespaces",
         "get jobs.batch",
         *(f"get {kind}.{_GROUP}" for kind in _KINDS),
+        f"list backuplocations.{_GROUP}",
         f"patch backupjobs.{_GROUP}/status",
         f"patch recoveryrequests.{_GROUP}/status",
     ],
