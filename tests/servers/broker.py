@@ -78,7 +78,7 @@ class Jobs:
         self.announced[scope.owner.uid] = new
         return True
 
-    async def report(self, scope: Scope, progress: Progress) -> None:
+    async def report(self, _: Scope, progress: Progress) -> None:
         self.progress.append(progress)
 
 
@@ -117,7 +117,13 @@ class Broker:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
-        wait_until(lambda: answers(self._host, self._port), seconds=30)
+        wait_until(self._answers, seconds=30, what="the broker")
+
+    def _answers(self) -> bool:
+        try:
+            return answers(self._host, self._port)
+        except OSError:
+            return False
 
     def stop(self) -> None:
         if self._server is not None and self._thread is not None:

@@ -9,6 +9,7 @@ from weddingbackup.cli.lazy import Lazy, LazyGroup
 
 _COMMANDS = {
     "operator": Lazy("weddingbackup.cli.operator:operator", "Run the operator in a cluster."),
+    "broker": Lazy("weddingbackup.cli.broker:broker", "Hand workers what their jobs need."),
     "worker": Lazy("weddingbackup.cli.worker:worker", "Do one task, in a pod that it made."),
     "vault": Lazy("weddingbackup.cli.vault:vault", "Back up and restore without any cluster."),
     "recovery-kit": Lazy(

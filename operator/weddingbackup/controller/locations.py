@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from weddingbackup.controller import access
-from weddingbackup.controller.access import CredentialsError
 from weddingbackup.controller.bulkheads import HungError
 from weddingbackup.controller.context import Context
 from weddingbackup.kube.client import LOCATIONS, Object
+from weddingbackup.kube.credentials import CredentialsError
 from weddingbackup.resources.backup_location import AccessMode, BackupLocation, Capabilities
 from weddingbackup.resources.tasks import LocationAccess
 from weddingbackup.rules.locations import RECHECK, Fault, Finding, judge

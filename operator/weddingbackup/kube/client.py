@@ -81,6 +81,9 @@ SUBJECTS = Resource(
     "authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False
 )
 """Who the caller is, as the API server knows them."""
+TOKEN_REVIEWS = Resource(
+    "authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False
+)
 NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 LOCATIONS = Resource(
     names.GROUP, names.VERSION, "backuplocations", "BackupLocation", namespaced=False

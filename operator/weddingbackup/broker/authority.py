@@ -1,0 +1,227 @@
+"""Asks Kubernetes whose token it is, and takes the job's bounds from what only the operator writes.
+
+What was found out is remembered for a few seconds: so long does a worker go on at most after its
+job has ended. The token itself is remembered by its hash only.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from weddingbackup.broker.scope import Purpose, RefusedError, Scope
+from weddingbackup.kube import organisations, registry
+from weddingbackup.kube.client import (
+    BACKUPS,
+    JOBS,
+    LOCATIONS,
+    PODS,
+    POLICIES,
+    REQUESTS,
+    TOKEN_REVIEWS,
+    ApiError,
+    Cluster,
+    Object,
+)
+from weddingbackup.kube.organisations import Organisation
+from weddingbackup.resources.backup_job import BackupJob
+from weddingbackup.resources.backup_location import BackupLocation
+from weddingbackup.resources.broker import AUDIENCE, RefusalCode
+from weddingbackup.resources.common import DataClass, VaultStatus
+from weddingbackup.resources.recovery_request import RecoveryRequest
+from weddingbackup.resources.tasks import ObjectRef, VaultRef
+from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
+from weddingbackup.rules import identity
+from weddingbackup.rules.access import allowed_namespaces, may_recover
+from weddingbackup.rules.identity import Reference, UnknownError
+from weddingbackup.vault.errors import VaultError
+from weddingbackup.vault.kit import Kit
+
+_log = structlog.get_logger()
+
+REMEMBERED_SECONDS = 5.0
+_MOST_REMEMBERED = 10_000
+_LONGEST_TOKEN = 16 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    scope: Scope | RefusedError
+    until: float
+
+
+class KubernetesAuthority:
+    """An `Authority` that goes by the cluster."""
+
+    def __init__(
+        self, cluster: Cluster, home: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._cluster = cluster
+        self._home = home
+        self._clock = clock
+        self._known: dict[bytes, _Known] = {}
+        self._asking: dict[bytes, asyncio.Task[Scope | RefusedError]] = {}
+
+    async def scope(self, token: str) -> Scope:
+        """See `Authority.scope`."""
+        if len(token) > _LONGEST_TOKEN or not token.isascii():
+            raise RefusedError(RefusalCode.UNKNOWN_WORKER, "this is no token")
+        key = hashlib.sha256(token.encode()).digest()
+        known = self._known.get(key)
+        if known is not None and self._clock() < known.until:
+            found = known.scope
+        else:
+            found = await self._ask(key, token)
+        if isinstance(found, RefusedError):
+            raise RefusedError(found.refusal.code, found.refusal.message)
+        return found
+
+    async def _ask(self, key: bytes, token: str) -> Scope | RefusedError:
+        """Find out, once for all who ask at the same time."""
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = self._asking[key] = asyncio.create_task(self._find(key, token))
+            asking.add_done_callback(lambda _: self._asking.pop(key, None))
+        return await asyncio.shield(asking)
+
+    async def _find(self, key: bytes, token: str) -> Scope | RefusedError:
+        found: Scope | RefusedError
+        try:
+            found = await self._identify(token)
+        except UnknownError as error:
+            _log.info("unknown worker", message=str(error))
+            found = RefusedError(RefusalCode.UNKNOWN_WORKER, str(error))
+        except RefusedError as error:
+            found = error
+        except VaultError:
+            found = RefusedError(RefusalCode.TRANSIENT, "the vault's keys cannot be read")
+        except ApiError as error:
+            # Not remembered: it passes.
+            _log.warning("the API server does not answer", error=str(error))
+            raise RefusedError(
+                RefusalCode.TRANSIENT, "the API server does not answer the broker", retry_after=2
+            ) from None
+        if len(self._known) >= _MOST_REMEMBERED:
+            self._known.clear()
+        self._known[key] = _Known(found, self._clock() + REMEMBERED_SECONDS)
+        return found
+
+    async def _identify(self, token: str) -> Scope:
+        review = await self._cluster.create(
+            TOKEN_REVIEWS,
+            {
+                "apiVersion": TOKEN_REVIEWS.api_version,
+                "kind": TOKEN_REVIEWS.kind,
+                "metadata": {},
+                "spec": {"token": token, "audiences": [AUDIENCE]},
+            },
+        )
+        pod = identity.bearer(review)
+        job = identity.job_of(pod, await self._cluster.get(PODS, pod.name, pod.namespace))
+        owner = identity.owner_of(job, await self._cluster.get(JOBS, job.name, job.namespace))
+        if owner.kind == BACKUPS.kind:
+            return await self._backup(pod, job, owner)
+        return await self._recovery(pod, job, owner)
+
+    async def _backup(self, pod: Reference, job: Reference, owner: Reference) -> Scope:
+        body = await self._cluster.get(BACKUPS, owner.name, owner.namespace)
+        backup = BackupJob.model_validate(_there(body))
+        identity.backup_under_way(owner, job, backup)
+        organisation = await organisations.read(self._cluster, owner.namespace)
+        status = backup.status
+        assert status.vault is not None
+        planned = {row.name for row in status.locations}
+        locations = await self._locations(organisation)
+        sources = {row.name: row.data_class for row in status.sources}
+        return Scope(
+            purpose=Purpose.BACKUP,
+            namespace=owner.namespace,
+            labels=organisation.labels,
+            pod=pod.name,
+            pod_uid=pod.uid,
+            owner=_reference(owner),
+            policy=backup.spec.policy_ref.name,
+            vault=_vault(status.vault),
+            kit=await self._kit(organisation, backup.spec.policy_ref.name, status.vault),
+            classes=frozenset(sources.values()),
+            locations={name: x for name, x in locations.items() if name in planned},
+            quorum=status.quorum or 0,
+            sources=sources,
+        )
+
+    async def _recovery(self, pod: Reference, job: Reference, owner: Reference) -> Scope:
+        body = await self._cluster.get(REQUESTS, owner.name, owner.namespace)
+        request = RecoveryRequest.model_validate(_there(body))
+        row = identity.recovery_under_way(owner, job, request)
+        policy = request.spec.policy_ref
+        origin = policy.namespace or owner.namespace
+        if origin != owner.namespace:
+            await self._granted(origin, policy.name, owner.namespace)
+        organisation = await organisations.read(self._cluster, origin)
+        status = request.status
+        assert status.vault is not None
+        planned = {each.name for each in status.locations}
+        locations = await self._locations(organisation)
+        here = organisation
+        if origin != owner.namespace:
+            here = await organisations.read(self._cluster, owner.namespace)
+        sources: Mapping[str, DataClass] = {row.name: row.data_class}
+        return Scope(
+            purpose=Purpose.RESTORE,
+            namespace=owner.namespace,
+            labels=here.labels,
+            pod=pod.name,
+            pod_uid=pod.uid,
+            owner=_reference(owner),
+            policy=policy.name,
+            vault=_vault(status.vault),
+            kit=await self._kit(organisation, policy.name, status.vault),
+            classes=frozenset(sources.values()),
+            locations={name: x for name, x in locations.items() if name in planned},
+            quorum=0,
+            sources=sources,
+        )
+
+    async def _granted(self, namespace: str, policy: str, asking: str) -> None:
+        body = await self._cluster.get(POLICIES, policy, namespace)
+        if body is None or not may_recover(WeddingBackupPolicy.model_validate(body), asking):
+            raise UnknownError("the policy no longer lets this namespace recover from it")
+
+    async def _locations(self, organisation: Organisation) -> dict[str, BackupLocation]:
+        """Those that an organisation's vaults may be at."""
+        bodies = await self._cluster.list(LOCATIONS)
+        found = [BackupLocation.model_validate(body) for body in bodies]
+        return {
+            location.metadata.name: location
+            for location in found
+            if allowed_namespaces(location, organisation.labels)
+        }
+
+    async def _kit(self, organisation: Organisation, policy: str, vault: VaultStatus) -> Kit:
+        found = await registry.find(
+            self._cluster,
+            self._home,
+            namespace=organisation.namespace,
+            policy=policy,
+            uid=organisation.uid,
+        )
+        if found is None or (found.kit.vault_id, found.kit.prefix) != (vault.id, vault.prefix):
+            raise UnknownError("the vault of this job is gone")
+        return found.kit
+
+
+def _there(body: Object | None) -> Object:
+    if body is None:
+        raise UnknownError("what the Job is for is gone")
+    return body
+
+
+def _reference(owner: Reference) -> ObjectRef:
+    return ObjectRef(namespace=owner.namespace, name=owner.name, uid=owner.uid)
+
+
+def _vault(status: VaultStatus) -> VaultRef:
+    return VaultRef(id=status.id, prefix=status.prefix)

@@ -1,0 +1,81 @@
+"""What the broker writes into status: the manifest that a backup announced, and how far a job is.
+
+These two fields are the broker's alone; all others are the operator's.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from weddingbackup.broker.scope import Purpose, RefusedError, Scope
+from weddingbackup.kube.client import BACKUPS, REQUESTS, Cluster, ConflictError
+from weddingbackup.resources.backup_job import Announced, BackupJob
+from weddingbackup.resources.broker import Progress, RefusalCode
+from weddingbackup.resources.common import Reported
+
+_EVERY_SECONDS = 2.0
+_MOST_REMEMBERED = 10_000
+
+
+class KubernetesRecords:
+    """`Announcements` and `Reports` that go into the status of the jobs' objects."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._now = now
+        self._told: dict[str, float] = {}
+
+    async def read(self, scope: Scope) -> Announced | None:
+        """See `Announcements.read`; always the newest, by whichever broker."""
+        return (await self._backup(scope))[0]
+
+    async def replace(self, scope: Scope, old: Announced | None, new: Announced) -> bool:
+        """See `Announcements.replace`: the object's version decides between two brokers."""
+        there, version = await self._backup(scope)
+        if there != old:
+            return False
+        try:
+            await self._cluster.patch(
+                BACKUPS,
+                scope.owner.name,
+                scope.namespace,
+                {"metadata": {"resourceVersion": version}, "status": {"announced": new.dump()}},
+                subresource="status",
+            )
+        except ConflictError:
+            return False
+        return True
+
+    async def report(self, scope: Scope, progress: Progress) -> None:
+        """See `Reports.report`."""
+        now = self._clock()
+        if now - self._told.get(scope.pod_uid, -_EVERY_SECONDS) < _EVERY_SECONDS:
+            return
+        if len(self._told) >= _MOST_REMEMBERED:
+            self._told.clear()
+        self._told[scope.pod_uid] = now
+        said = Reported(at=self._now().replace(microsecond=0), **progress.model_dump()).dump()
+        restoring = scope.purpose is Purpose.RESTORE
+        reported = dict.fromkeys(scope.sources, said) if restoring else said
+        await self._cluster.patch(
+            REQUESTS if restoring else BACKUPS,
+            scope.owner.name,
+            scope.namespace,
+            {"metadata": {"uid": scope.owner.uid}, "status": {"reported": reported}},
+            subresource="status",
+        )
+
+    async def _backup(self, scope: Scope) -> tuple[Announced | None, str]:
+        body = await self._cluster.get(BACKUPS, scope.owner.name, scope.namespace)
+        if body is None or body["metadata"]["uid"] != scope.owner.uid:
+            raise RefusedError(RefusalCode.UNKNOWN_WORKER, "the BackupJob is gone")
+        backup = BackupJob.model_validate(body)
+        version: str = body["metadata"]["resourceVersion"]
+        return backup.status.announced, version
