@@ -53,7 +53,7 @@ def bearer(review: Object) -> Reference:
     if not name.startswith(_ACCOUNT) or account != names.WORKER_ACCOUNT:
         raise UnknownError("the token is none of a worker's ServiceAccount")
     extra = user.get("extra") or {}
-    pod, uid = extra.get(_POD_NAME) or (), extra.get(_POD_UID) or ()
+    pod, uid = list(extra.get(_POD_NAME) or []), list(extra.get(_POD_UID) or [])
     if len(pod) != 1 or len(uid) != 1:
         raise UnknownError("the token is bound to no pod")
     return Reference("Pod", namespace, pod[0], uid[0])
