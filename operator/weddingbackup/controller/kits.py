@@ -216,14 +216,7 @@ async def write_sheet(cluster: Cluster, home: str, directory: Path) -> Path:
             "locations."
         )
     with sheet.open("w") as writer:
-        writer.write(
-            _HEAD
-            + "".join(
-                f"# {entry['name']}: the credentials are those of Secret {secret} in namespace {home}\n"
-                + yaml.safe_dump([entry], sort_keys=False, allow_unicode=True)
-                for entry, secret in entries
-            )
-        )
+        writer.write(sheet_text(entries, home))
         writer.flush()
         os.fsync(writer.fileno())
     return sheet
@@ -241,6 +234,16 @@ def sheet_entry(location: BackupLocation, keys: Sequence[str]) -> dict[str, Any]
         "endpoint": spec.endpoint,
     }
     return {k: v for k, v in told.items() if v} | {"credentials": dict.fromkeys(keys, "")}
+
+
+def sheet_text(entries: Sequence[tuple[dict[str, Any], str]], home: str) -> str:
+    """`locations.yaml`, of (entry, name of the Secret with its credentials)."""
+    parts = [
+        f"# {entry['name']}: the credentials are those of Secret {secret} in namespace {home}\n"
+        + yaml.safe_dump([entry], sort_keys=False, allow_unicode=True)
+        for entry, secret in entries
+    ]
+    return _HEAD + "".join(parts)
 
 
 async def standings(cluster: Cluster, home: str) -> list[Standing]:
