@@ -1,11 +1,13 @@
 """A pod's surroundings without a cluster, before real stores and a real PostgreSQL."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.integration.worker.pod import Pod
+from tests.servers.broker import broker
 from tests.servers.fixtures import locations as locations  # noqa: PLC0414  a fixture
 from tests.servers.fixtures import postgres as postgres  # noqa: PLC0414  a fixture
 from tests.servers.locations import Location
@@ -27,10 +29,13 @@ def three(five: list[Location]) -> list[Location]:
 
 
 @pytest.fixture
-def pod(tmp_path: Path) -> Callable[[list[Location]], Pod]:
-    """Lay out a pod for a vault of its own at these locations."""
+def pod(tmp_path: Path) -> Iterator[Callable[[list[Location]], Pod]]:
+    """Lay out a pod for a vault of its own at these locations, with a broker of its own."""
+    with ExitStack() as brokers:
 
-    def make(locations: list[Location]) -> Pod:
-        return Pod(tmp_path / "pod", locations)
+        def make(locations: list[Location]) -> Pod:
+            named = {location.name: location for location in locations}
+            running = brokers.enter_context(broker(named, tmp_path / "broker"))
+            return Pod(tmp_path / "pod", locations, running)
 
-    return make
+        yield make

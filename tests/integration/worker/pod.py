@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.servers.broker import Broker, registered, token_for
 from tests.servers.locations import Location
 from tests.servers.process import wait_until
+from weddingbackup.broker.scope import Purpose, Scope
 from weddingbackup.resources import tasks
 from weddingbackup.resources.base import Model
 from weddingbackup.resources.common import DataClass, Privilege, Table
@@ -106,14 +108,21 @@ class Running:
 class Pod:
     """One vault's pods: the files that they mount, the tasks that they are given."""
 
-    def __init__(self, root: Path, locations: Sequence[Location]) -> None:
+    def __init__(self, root: Path, locations: Sequence[Location], broker: Broker) -> None:
         self.root = root
+        self.broker = broker
         self.locations = {location.name: location for location in locations}
         self.accesses = [location.access for location in locations]
         self.kit = Kit.found()
+        self.classes = {
+            "portfolio": DataClass.PORTFOLIO,
+            "planning": DataClass.TIMELINE,
+            "guests": DataClass.GUESTS,
+        }
+        self.known = True
+        """Whether the broker knows this pod's workers."""
         self._path("/dev").mkdir(parents=True)
         self._path(tasks.SCRATCH).mkdir()
-        self.mount_kit(self.kit)
         for location in locations:
             self.mount_credentials(location.name, location.credentials)
 
@@ -122,15 +131,41 @@ class Pod:
         return VaultRef(id=self.kit.vault_id, prefix=self.kit.prefix)
 
     @property
-    def kit_file(self) -> Path:
-        return self._path(tasks.KIT_FILE)
+    def token_file(self) -> Path:
+        return self._path(tasks.TOKEN_FILE)
 
     def location_directory(self, location: str) -> Path:
         return self._path(tasks.location_directory(location))
 
-    def mount_kit(self, kit: Kit) -> None:
-        self.kit_file.parent.mkdir(parents=True, exist_ok=True)
-        self.kit_file.write_bytes(kit.to_json())
+    def mount_token(self, token: str) -> None:
+        self.token_file.parent.mkdir(parents=True, exist_ok=True)
+        self.token_file.write_text(token + "\n")
+
+    def admit(self, task: BackupTask | RestoreTask) -> None:
+        """Have the broker know this task's worker, and mount its token."""
+        if isinstance(task, BackupTask):
+            purpose, owner, quorum = Purpose.BACKUP, task.job, task.quorum
+            sources = {source.name: source.data_class for source in task.sources}
+        else:
+            purpose, owner, quorum = Purpose.RESTORE, task.request, 0
+            sources = {task.source: self.classes[task.source]}
+        token = token_for(owner.uid)
+        self.broker.jobs.scopes[token] = Scope(
+            purpose=purpose,
+            namespace=owner.namespace,
+            labels={},
+            pod=f"{owner.name}-pod",
+            pod_uid=owner.uid,
+            owner=owner,
+            policy="saturday",
+            vault=self.vault,
+            kit=self.kit,
+            classes=frozenset(sources.values()),
+            locations={name: registered(found) for name, found in self.locations.items()},
+            quorum=quorum,
+            sources=sources,
+        )
+        self.mount_token(token)
 
     def mount_credentials(self, location: str, credentials: Any) -> None:
         directory = self.location_directory(location)
@@ -166,8 +201,9 @@ class Pod:
                 namespace="weddings", name="saturday", uid=uid or f"job-{secrets.token_hex(8)}"
             ),
             scheduled_at=datetime(2026, 12, 5, 12, tzinfo=UTC),
+            broker=self.broker.access,
             vault=self.vault,
-            locations=self.accesses,
+            locations=list(self.locations),
             quorum=quorum or len(self.accesses),
             sources=list(sources),
         )
@@ -188,17 +224,21 @@ class Pod:
             where = RestoreTarget(postgres=PostgresTarget(connection_file=connection))
         return RestoreTask(
             request=ObjectRef(namespace="weddings", name="bring-it-back", uid="request-1"),
+            broker=self.broker.access,
             vault=self.vault,
             point=point,
-            locations=self.accesses,
             source=source,
             target=where,
             privilege=privilege,
         )
 
-    def copy_task(self, point: PointRef, target: str) -> CopyTask:
+    def copy_task(self, point: PointRef, target: str, *, verify: bool = False) -> CopyTask:
         return CopyTask(
-            vault=self.vault, manifests=[point.manifest], target=target, locations=self.accesses
+            vault=self.vault,
+            manifests=[point.manifest],
+            verify=verify,
+            target=target,
+            locations=self.accesses,
         )
 
     def erase_task(self) -> EraseTask:
@@ -206,6 +246,8 @@ class Pod:
 
     def start(self, work: str, task: Model | str) -> Running:
         """Start a worker with a fresh scratch directory's worth of surroundings."""
+        if isinstance(task, (BackupTask, RestoreTask)) and self.known:
+            self.admit(task)
         termination_log = self._path(tasks.TERMINATION_LOG)
         termination_log.unlink(missing_ok=True)
         environment = {

@@ -25,12 +25,10 @@ def test_a_copy_needs_no_keys_and_puts_right_what_is_damaged(
         file.unlink()
     for file in worker.objects("paris", "index/").values():
         file.write_bytes(file.read_bytes()[:-1])
-    worker.kit_file.unlink()
     copied = worker.run("copy", worker.copy_task(made.point, "paris"))
     assert copied.code == 0, copied
     assert copied.report["objects"] >= 2
 
-    worker.mount_kit(worker.kit)
     three[0].proxy.cut()
     three[1].proxy.cut()
     back = worker.run("restore", worker.restore_task(made.point, tmp_path / "back"))
@@ -63,12 +61,10 @@ def test_an_erasure_leaves_nothing_of_this_vault_and_all_of_others(
     worker = pod(five)
     worker.backup(worker.volume(source))
     mine = worker.kit
-    worker.mount_kit(other := Kit.found())
-    worker.kit = other
+    worker.kit = other = Kit.found()
     worker.backup(worker.volume(source))
     others = [list(location.open_store(other.prefix).list("")) for location in five]
     worker.kit = mine
-    worker.kit_file.unlink()
 
     erased = worker.run("erase", worker.erase_task())
     assert erased.code == 0, erased

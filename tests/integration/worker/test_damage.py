@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.worker import trees
 from tests.integration.worker.pod import Ended, Pod
+from tests.servers.broker import broker
 from tests.servers.locations import Location
 from weddingbackup.resources.tasks import PointRef
 
@@ -69,16 +70,17 @@ class Saved:
 
 
 @pytest.fixture(scope="module")
-def saved(locations: list[Location], tmp_path_factory: pytest.TempPathFactory) -> Saved:
+def saved(locations: list[Location], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
     for location in locations:
         location.proxy.heal()
     directory = tmp_path_factory.mktemp("saved")
     two = [location for location in locations if location.name in {"london", "frankfurt"}]
-    worker = Pod(directory / "pod", two)
-    source = trees.photographs(directory / "source")
-    (directory / "aside").mkdir()
-    point = worker.backup(worker.volume(source)).point
-    return Saved(worker, source, point, directory / "aside")
+    with broker({found.name: found for found in two}, directory / "broker") as running:
+        worker = Pod(directory / "pod", two, running)
+        source = trees.photographs(directory / "source")
+        (directory / "aside").mkdir()
+        point = worker.backup(worker.volume(source)).point
+        yield Saved(worker, source, point, directory / "aside")
 
 
 @pytest.mark.parametrize("kind", OBJECTS)

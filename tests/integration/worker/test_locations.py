@@ -1,6 +1,7 @@
 """Locations that are away, refuse us or lack their bucket: a quorum goes on, and others are told of."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,7 @@ def test_wrong_credentials_are_told_and_do_not_stop_the_quorum(
 ) -> None:
     worker = pod(three)
     wrong = {**three[0].credentials, "secretAccessKey": "not-the-key"}
-    worker.mount_credentials("london", wrong)
+    worker.broker.jobs.locations["london"] = replace(three[0], credentials=wrong)
     made = worker.backup(worker.volume(source), quorum=2)
     [london] = [row for row in made.report["locations"] if row["name"] == "london"]
     assert london["phase"] == "Failed"
@@ -99,22 +100,22 @@ def test_wrong_credentials_are_told_and_do_not_stop_the_quorum(
     assert restored(worker, made, tmp_path / "back") == trees.facts(source)
 
 
-def test_credentials_that_are_not_mounted_are_told_with_the_secrets_name(
+def test_a_location_that_the_broker_cannot_open_is_told_and_does_not_stop_the_quorum(
     pod: MakePod, three: list[Location], source: Path
 ) -> None:
     worker = pod(three)
-    for file in worker.location_directory("london").iterdir():
-        file.unlink()
+    worker.broker.jobs.locations["london"] = replace(three[0], credentials={})
     made = worker.backup(worker.volume(source), quorum=2)
     [london] = [row for row in made.report["locations"] if row["name"] == "london"]
-    assert (london["phase"], "accessKeyId" in london["message"]) == ("Failed", True)
+    assert (london["phase"], "no access" in london["message"]) == ("Failed", True)
 
 
 def test_a_bucket_that_is_missing_is_told_and_does_not_stop_the_quorum(
     pod: MakePod, three: list[Location], source: Path
 ) -> None:
     worker = pod(three)
-    worker.accesses[0] = worker.accesses[0].model_copy(update={"bucket": "no-such-bucket"})
+    elsewhere = three[0].access.model_copy(update={"bucket": "no-such-bucket"})
+    worker.broker.jobs.locations["london"] = replace(three[0], access=elsewhere)
     made = worker.backup(worker.volume(source), quorum=2)
     [london] = [row for row in made.report["locations"] if row["name"] == "london"]
     assert (london["phase"], "no-such-bucket" in london["message"]) == ("Failed", True)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.worker import trees
 from tests.integration.worker.pod import Pod
+from tests.servers.certificate import certificate
 from tests.servers.locations import Location
 from tests.servers.postgres import Postgres
 from weddingbackup.resources.common import Table
@@ -53,41 +54,54 @@ def test_a_garbage_task(worker: Pod, work: str, task: str) -> None:
     assert "WEDDINGBACKUP_TASK" in ended.message
 
 
-def test_a_missing_kit(worker: Pod, source: Path) -> None:
-    worker.kit_file.unlink()
+def test_a_missing_token(worker: Pod, source: Path) -> None:
+    worker.known = False
     ended = worker.run("backup", worker.backup_task(worker.volume(source)))
-    assert ended.code == 3
-    assert "kit.json" in ended.message
+    assert (ended.code, ended.error) == (3, "FileMissing"), ended
+    assert "token" in ended.message
 
 
-def test_a_kit_that_is_none(worker: Pod, source: Path) -> None:
-    worker.kit_file.write_text('{"vaultId": 7}')
+def test_a_token_that_the_broker_does_not_know(worker: Pod, source: Path) -> None:
+    worker.known = False
+    worker.mount_token("somebody-elses")
     ended = worker.run("backup", worker.backup_task(worker.volume(source)))
-    assert (ended.code, ended.error) == (3, "BadKit")
+    assert (ended.code, ended.error) == (4, "UnknownWorker"), ended
+    assert "somebody-elses" not in str(ended)
 
 
-def test_another_vaults_kit(worker: Pod, source: Path, tmp_path: Path) -> None:
+def test_another_vault_than_the_brokers(worker: Pod, source: Path, tmp_path: Path) -> None:
     made = worker.backup(worker.volume(source))
-    worker.mount_kit(Kit.found())
-    back = worker.run("restore", worker.restore_task(made.point, tmp_path / "back"))
-    assert (back.code, back.error) == (3, "WrongKey")
+    task = worker.restore_task(made.point, tmp_path / "back")
+    worker.kit = Kit.found()
+    back = worker.run("restore", task)
+    assert (back.code, back.error) == (3, "WrongKey"), back
     assert not (tmp_path / "back").exists()
 
 
-def test_a_kit_with_another_vaults_keys(worker: Pod, source: Path, tmp_path: Path) -> None:
-    made = worker.backup(worker.volume(source))
-    mine, other = (json.loads(kit.to_json()) for kit in (worker.kit, Kit.found()))
-    worker.kit_file.write_text(json.dumps(mine | {"wrappingKeys": other["wrappingKeys"]}))
-    back = worker.run("restore", worker.restore_task(made.point, tmp_path / "back"))
-    assert (back.code, back.error) == (3, "WrongKey")
-    assert not (tmp_path / "back").exists()
+def test_founding_objects_of_another_vault(worker: Pod, source: Path) -> None:
+    mine, other = worker.kit, Kit.found()
+    worker.kit = Kit(mine.vault_id, mine.prefix, mine.wrapping_keys, mine.objects | other.objects)
+    task = worker.backup_task(worker.volume(source))
+    worker.broker.jobs.scopes.clear()
+    ended = worker.run("backup", task)
+    assert ended.code != 0, ended
+    assert worker.objects("london") == {}
+
+
+def test_a_broker_that_others_vouch_for(worker: Pod, source: Path, tmp_path: Path) -> None:
+    """Refused at once, and not waited for: somebody may stand between."""
+    stranger = certificate(tmp_path, "127.0.0.1").path.read_text()
+    task = worker.backup_task(worker.volume(source))
+    access = task.broker.model_copy(update={"authorities": stranger})
+    ended = worker.run("backup", task.model_copy(update={"broker": access}))
+    assert (ended.code, ended.error) == (3, "BrokerDenied"), ended
+    assert "vouch" in ended.message
 
 
 def test_another_vaults_prefix(worker: Pod, source: Path) -> None:
     worker.backup(worker.volume(source))
     other = Kit.found()
     stranger = Kit(other.vault_id, worker.kit.prefix, other.wrapping_keys, other.objects)
-    worker.mount_kit(stranger)
     worker.kit = stranger
     ended = worker.run("backup", worker.backup_task(worker.volume(source)))
     assert ended.code == 3, ended
