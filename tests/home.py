@@ -18,7 +18,7 @@ import yaml
 from tests import chart
 from tests.cluster import Cluster
 from tests.servers.process import free_port
-from weddingbackup.resources.names import WORKER_ACCOUNT
+from weddingbackup.resources.names import LABEL_TASK, WORKER_ACCOUNT
 
 _RIGHTS = {"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
 _WAIT_SECONDS = 60
@@ -103,21 +103,24 @@ def kubeconfig(cluster: Cluster, namespace: str, account: str, path: Path) -> Pa
 
 
 def _wait_for_policies(made: Home) -> None:
-    """The API server takes a new policy up a moment after it was written."""
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "forged"},
-        "spec": {
-            "serviceAccountName": WORKER_ACCOUNT,
-            "containers": [{"name": "c", "image": "example.invalid/image"}],
-        },
+    """The API server takes new policies up a moment after they were written."""
+    labels = {LABEL_TASK: "backup"}
+    spec = {
+        "serviceAccountName": made.keeper,
+        "restartPolicy": "Never",
+        "containers": [{"name": "c", "image": "example.invalid/image"}],
+    }
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    forged = {
+        "worker-pods": {"apiVersion": "v1", "kind": "Pod", **template},
+        "worker-jobs": {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": template}},
+        "worker-accounts": {"apiVersion": "v1", "kind": "ServiceAccount"},
     }
     create = ("create", "--dry-run=server", "-n", made.namespace, "-f", "-")
     deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
-        answer = made.cluster.kubectl(*create, input=json.dumps(pod), check=False)
-        if "worker-pods" in answer:
-            return
-        assert time.monotonic() < deadline, answer
-        time.sleep(0.5)
+    for policy, body in forged.items():
+        metadata = {"name": WORKER_ACCOUNT, "labels": labels}
+        text = json.dumps({**body, "metadata": metadata})
+        while policy not in (answer := made.cluster.kubectl(*create, input=text, check=False)):
+            assert time.monotonic() < deadline, answer
+            time.sleep(0.5)
