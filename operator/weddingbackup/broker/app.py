@@ -38,7 +38,7 @@ from weddingbackup.stores.errors import StoreError, TransientError
 _log = structlog.get_logger()
 
 _LARGEST_BODY = 1 << 20
-_SIGN_SECONDS = 30.0
+_SIGN_SECONDS = 10.0
 _LIST_SECONDS = 60.0
 _PAGE = 1000
 _AT_ONCE = 16
@@ -187,7 +187,11 @@ async def _describe(scope: Scope, name: str, keeping: Keeping) -> Location | Non
     place = scope.locations[name]
     try:
         address, binds_md5 = await keeping.run(
-            place, scope.vault.prefix, lambda v: (v.address, v.binds_md5), seconds=_SIGN_SECONDS
+            place,
+            scope.vault.prefix,
+            lambda v: (v.address, v.binds_md5),
+            seconds=_SIGN_SECONDS,
+            signing=True,
         )
         authorities = await keeping.authorities(place)
     except (RefusedError, StoreError) as error:
@@ -213,7 +217,11 @@ async def _per_location(
         try:
             place = allow.location(scope, location)
             signed = await keeping.run(
-                place, scope.vault.prefix, lambda v: sign(scope, v, mine), seconds=_SIGN_SECONDS
+                place,
+                scope.vault.prefix,
+                lambda v: sign(scope, v, mine),
+                seconds=_SIGN_SECONDS,
+                signing=True,
             )
         except (RefusedError, StoreError) as error:
             signed = [Answer(refusal=_refusal(error))] * len(mine)

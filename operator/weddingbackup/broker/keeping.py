@@ -1,7 +1,9 @@
 """The locations' keepers: opened once, worked with in threads, each location apart from all others.
 
 A storage SDK can sit on a dead connection for minutes, and a thread cannot be stopped. So each
-location has a few threads of its own: whoever waits there holds up nobody who works elsewhere.
+location has a few threads of its own: whoever waits there holds up nobody who works elsewhere. And
+signing has others than what talks to the location: a worker asks for signatures of all its
+locations at once, and must not wait for the one that is dead.
 """
 
 import asyncio
@@ -28,6 +30,7 @@ Credentials = Callable[[BackupLocation], Awaitable[tuple[LocationAccess, Mapping
 """Gives what a location is opened with, or raises RefusedError."""
 
 _THREADS = 8
+_SIGNING_THREADS = 4
 _FRESH_SECONDS = 60.0
 """How long credentials are used before their Secret is read again."""
 
@@ -46,7 +49,8 @@ class _Kept:
 class _Place:
     """One location's threads, and what they work with."""
 
-    pool: ThreadPoolExecutor
+    talking: ThreadPoolExecutor
+    signing: ThreadPoolExecutor
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     kept: _Kept | None = None
 
@@ -112,23 +116,30 @@ class Keeping:
         work: Callable[[Vaulted], T],
         *,
         seconds: float,
+        signing: bool = False,
     ) -> T:
         """Do something at a location, in one of its threads.
+
+        Args:
+            location: where.
+            prefix: the vault's.
+            work: what.
+            seconds: how long it may take.
+            signing: it only signs, and does not talk to the location.
 
         Raises:
             RefusedError: the location's credentials are missing, or no answer came within `seconds`.
             StoreError: whatever the work raises.
         """
         name = location.metadata.name
-        place = self._places.setdefault(
-            name, _Place(ThreadPoolExecutor(_THREADS, thread_name_prefix=f"at-{name}"))
-        )
+        place = self._places.get(name) or self._places.setdefault(name, _place(name))
         try:
             async with asyncio.timeout(seconds):
                 kept = await self._kept(place, location)
                 vaulted = Vaulted(kept.keeper, kept.wire, f"{prefix}/")
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(place.pool, work, vaulted)
+                pool = place.signing if signing else place.talking
+                return await loop.run_in_executor(pool, work, vaulted)
         except TimeoutError:
             raise RefusedError(
                 RefusalCode.TRANSIENT, f"location {name} did not answer within {seconds:g} s"
@@ -157,7 +168,7 @@ class Keeping:
                 kept.generation, kept.read_at = generation, self._clock()
                 return kept
             loop = asyncio.get_running_loop()
-            keeper = await loop.run_in_executor(place.pool, open_keeper, access, credentials)
+            keeper = await loop.run_in_executor(place.signing, open_keeper, access, credentials)
             wire = open_wire(access, keeper.address, connections=_THREADS)
             place.kept = _Kept(keeper, wire, access, credentials, generation, self._clock())
             # Who still works with the former one ends by itself.
@@ -166,8 +177,16 @@ class Keeping:
     def close(self) -> None:
         """Start nothing more; what hangs ends with the process."""
         for place in self._places.values():
-            place.pool.shutdown(wait=False, cancel_futures=True)
+            place.talking.shutdown(wait=False, cancel_futures=True)
+            place.signing.shutdown(wait=False, cancel_futures=True)
             if place.kept is not None:
                 with suppress(Exception):
                     place.kept.keeper.close()
                     place.kept.wire.close()
+
+
+def _place(name: str) -> _Place:
+    return _Place(
+        talking=ThreadPoolExecutor(_THREADS, thread_name_prefix=f"at-{name}"),
+        signing=ThreadPoolExecutor(_SIGNING_THREADS, thread_name_prefix=f"sign-{name}"),
+    )
