@@ -15,6 +15,7 @@ _COMMANDS = {
     "recovery-kit": Lazy(
         "weddingbackup.cli.recovery_kit:recovery_kit", "Keep what recovers with the cluster gone."
     ),
+    "doctor": Lazy("weddingbackup.cli.doctor:doctor", "Look whether the installation is sound."),
     "crds": Lazy("weddingbackup.cli.crds:crds", "Write the definitions of our kinds."),
     "release-finalizers": Lazy(
         "weddingbackup.cli.finalizers:release_finalizers",

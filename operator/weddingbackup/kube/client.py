@@ -85,6 +85,20 @@ TOKEN_REVIEWS = Resource(
     "authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False
 )
 NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+ADMISSION_POLICIES = Resource(
+    *("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies"),
+    kind="ValidatingAdmissionPolicy",
+    namespaced=False,
+)
+ADMISSION_BINDINGS = Resource(
+    *("admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings"),
+    kind="ValidatingAdmissionPolicyBinding",
+    namespaced=False,
+)
+DEFINITIONS = Resource(
+    *("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
+    namespaced=False,
+)
 LOCATIONS = Resource(
     names.GROUP, names.VERSION, "backuplocations", "BackupLocation", namespaced=False
 )
@@ -138,16 +152,15 @@ class Cluster:
             if not query["continue"]:
                 return found
 
-    async def create(self, resource: Resource, body: Object) -> Object:
-        """Create an object.
+    async def create(self, resource: Resource, body: Object, *, dry_run: bool = False) -> Object:
+        """Create an object; or only hear whether that would be allowed.
 
         Raises:
             ConflictError: the name is taken.
         """
         namespace = body["metadata"].get("namespace")
-        return await self._json(
-            "POST", resource.path(namespace), body=body, query={"fieldManager": names.MANAGER}
-        )
+        query = {"fieldManager": names.MANAGER, "dryRun": "All" if dry_run else None}
+        return await self._json("POST", resource.path(namespace), body=body, query=query)
 
     async def patch(
         self,

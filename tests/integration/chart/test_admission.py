@@ -6,7 +6,7 @@ People have the cluster's own roles edit and admin in one organisation's namespa
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,7 @@ def town(cluster: Cluster) -> Iterator[Town]:
 def _wait_for_policies(town: Town) -> None:
     """The API server takes a new policy up a moment after it was written."""
     deadline = time.monotonic() + _WAIT_SECONDS
-    attempts = {
+    attempts: dict[str, Callable[[], str]] = {
         "worker-pods": lambda: town.try_create("editor", pod("forged", WORKER_ACCOUNT)),
         "worker-jobs": lambda: town.try_create("editor", job("forged", WORKER_ACCOUNT)),
         "worker-accounts": lambda: town.try_create("editor", account(WORKER_ACCOUNT)),

@@ -3,6 +3,7 @@
 import base64
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -85,7 +86,7 @@ async def test_a_client_believes_it(kube: Cluster, where: Platform, tmp_path: ob
 
 
 async def test_an_address_is_a_name_too(kube: Cluster, where: Platform, tmp_path: object) -> None:
-    there = Platform(**{**_fields(where), "broker_url": "https://10.1.2.3:8443"})
+    there = replace(where, broker_url="https://10.1.2.3:8443")
     await renew(kube, there, datetime.now(UTC))
     served = await entries(kube, where, where.broker_secret)
     handshake(served["ca.crt"], served, "10.1.2.3", tmp_path)
@@ -152,11 +153,6 @@ async def test_what_is_damaged_is_mended(
     assert serving is not None
     assert serving.issuer
     assert serving.names == subject_names(URL)
-
-
-def _fields(where: Platform) -> dict[str, str]:
-    names = ("namespace", "image", "service_account", "broker_secret", "broker_authority")
-    return {name: getattr(where, name) for name in names}
 
 
 def _code(text: str) -> str:

@@ -146,7 +146,8 @@ def test_the_operator_may_not(rights: Rights, what: str) -> None:
     ],
 )
 def test_the_broker_finds_out_who_asks_everywhere(rights: Rights, what: str) -> None:
-    assert rights.broker(*what.split(), "default")
+    verb, resource = what.split()
+    assert rights.broker(verb, resource, "default")
 
 
 def test_the_broker_reads_secrets_at_home_only(rights: Rights) -> None:
