@@ -173,6 +173,11 @@ class Pod:
         for key, value in credentials.items():
             (directory / key).write_text(value)
 
+    def reach(self, location: Location) -> None:
+        """Have the broker reach the location of this name so."""
+        jobs = self.broker.jobs
+        jobs.locations = {**jobs.locations, location.name: location}
+
     def mount_connection(self, source: str, uri: str) -> str:
         """Mount a connection string; gives its path."""
         file = self._path(tasks.source_directory(source)) / "uri"

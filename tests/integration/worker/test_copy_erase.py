@@ -101,3 +101,32 @@ def test_an_erasure_without_a_prefix_is_refused(
     ended = worker.run("erase", whole)
     assert (ended.code, ended.error) == (3, "BadTask")
     assert worker.objects("london")
+
+
+def test_a_verifying_copy_finds_what_has_its_size_and_not_its_bytes(
+    pod: MakePod, three: list[Location], tmp_path: Path
+) -> None:
+    worker = pod(three)
+    source = trees.photographs(tmp_path / "source", count=5, size=8 * trees.MIB)
+    made = worker.backup(worker.volume(source))
+    spoiled = [*worker.objects("paris", "packs/").values()][:1]
+    spoiled += worker.objects("paris", "index/").values()
+    spoiled += worker.objects("paris", "snapshots/").values()
+    for file in spoiled:
+        file.write_bytes(file.read_bytes()[::-1])
+
+    passed_over = worker.run("copy", worker.copy_task(made.point, "paris"))
+    assert (passed_over.code, passed_over.report.get("objects", 0)) == (0, 0), passed_over
+    copied = worker.run("copy", worker.copy_task(made.point, "paris", verify=True))
+    assert copied.code == 0, copied
+    report = copied.report
+    assert report["damaged"] == report["replaced"] == report["objects"] == len(spoiled)
+    everything = [name for name in worker.objects("london") if name != "format"]
+    assert report["verified"] == len(everything)
+    again = worker.run("copy", worker.copy_task(made.point, "paris", verify=True))
+    assert (again.report["damaged"], again.report["verified"]) == (0, len(everything))
+
+    three[0].proxy.cut()
+    three[1].proxy.cut()
+    back = worker.run("restore", worker.restore_task(made.point, tmp_path / "back"))
+    assert (back.code, trees.facts(tmp_path / "back")) == (0, trees.facts(source)), back

@@ -92,7 +92,7 @@ def test_wrong_credentials_are_told_and_do_not_stop_the_quorum(
 ) -> None:
     worker = pod(three)
     wrong = {**three[0].credentials, "secretAccessKey": "not-the-key"}
-    worker.broker.jobs.locations["london"] = replace(three[0], credentials=wrong)
+    worker.reach(replace(three[0], credentials=wrong))
     made = worker.backup(worker.volume(source), quorum=2)
     [london] = [row for row in made.report["locations"] if row["name"] == "london"]
     assert london["phase"] == "Failed"
@@ -104,7 +104,7 @@ def test_a_location_that_the_broker_cannot_open_is_told_and_does_not_stop_the_qu
     pod: MakePod, three: list[Location], source: Path
 ) -> None:
     worker = pod(three)
-    worker.broker.jobs.locations["london"] = replace(three[0], credentials={})
+    worker.reach(replace(three[0], credentials={}))
     made = worker.backup(worker.volume(source), quorum=2)
     [london] = [row for row in made.report["locations"] if row["name"] == "london"]
     assert (london["phase"], "no access" in london["message"]) == ("Failed", True)
@@ -115,7 +115,7 @@ def test_a_bucket_that_is_missing_is_told_and_does_not_stop_the_quorum(
 ) -> None:
     worker = pod(three)
     elsewhere = three[0].access.model_copy(update={"bucket": "no-such-bucket"})
-    worker.broker.jobs.locations["london"] = replace(three[0], access=elsewhere)
+    worker.reach(replace(three[0], access=elsewhere))
     made = worker.backup(worker.volume(source), quorum=2)
     [london] = [row for row in made.report["locations"] if row["name"] == "london"]
     assert (london["phase"], "no-such-bucket" in london["message"]) == ("Failed", True)

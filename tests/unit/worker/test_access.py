@@ -3,16 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from weddingbackup.resources import tasks
 from weddingbackup.resources.common import Provider
 from weddingbackup.resources.tasks import LocationAccess, VaultRef
 from weddingbackup.stores import DirectoryStore
 from weddingbackup.stores.api import ObjectInfo, Store
 from weddingbackup.stores.errors import DeniedError, StoreError, TransientError
-from weddingbackup.vault.kit import Kit
 from weddingbackup.worker import access
 from weddingbackup.worker.environment import Environment
-from weddingbackup.worker.errors import RefusedError
 
 
 class Away(DirectoryStore):
@@ -58,17 +55,3 @@ def test_missing_credentials_name_the_secret_to_look_at(tmp_path: Path) -> None:
     vault = VaultRef(id="0" * 32, prefix="p")
     with pytest.raises(StoreError, match=r"location london: .* credentialsSecretRef"):
         access.keeper(Environment(task="", root=tmp_path), location, vault)
-
-
-@pytest.mark.parametrize("member", ["id", "prefix"])
-def test_a_kit_opens_its_own_vault_only(tmp_path: Path, member: str) -> None:
-    kit = Kit.found()
-    environment = Environment(task="", root=tmp_path)
-    environment.kit_file.parent.mkdir(parents=True)
-    environment.kit_file.write_bytes(kit.to_json())
-    vault = VaultRef(id=kit.vault_id, prefix=kit.prefix)
-    assert access.kit(environment, vault) == kit
-    with pytest.raises(RefusedError) as caught:
-        access.kit(environment, vault.model_copy(update={member: "f" * 32}))
-    assert caught.value.code == "WrongKey"
-    assert tasks.KIT_FILE in str(caught.value)

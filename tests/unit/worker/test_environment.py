@@ -12,7 +12,8 @@ TASK = EraseTask(vault=VaultRef(id="0" * 32, prefix="p"), locations=[])
 
 def test_the_pods_paths_are_those_that_the_controller_mounts() -> None:
     environment = Environment.read({})
-    assert str(environment.kit_file) == tasks.KIT_FILE
+    assert str(environment.token_file) == tasks.TOKEN_FILE
+    assert str(environment.scratch) == tasks.SCRATCH
     assert str(environment.termination_log) == tasks.TERMINATION_LOG
     assert str(environment.location_directory("london")) == tasks.location_directory("london")
 
