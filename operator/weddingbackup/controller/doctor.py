@@ -6,7 +6,6 @@ it offers forged workers to the API server, and has a pod attempt a connection t
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -93,18 +92,17 @@ async def run(kubeconfig: str | None, home: str) -> list[Finding]:
 
 async def examine(cluster: Cluster, home: str, now: datetime) -> list[Finding]:
     """See `run`."""
-    looks: tuple[Callable[[], Awaitable[list[Finding]]], ...] = (
-        lambda: _kinds(cluster),
-        lambda: _deployments(cluster, home),
-        lambda: _certificate(cluster, home, now),
-        lambda: _admission(cluster, home),
-        lambda: _forgeries(cluster, home),
-        lambda: _network(cluster, home),
-        lambda: _pod_security(cluster, home),
-        lambda: _locations(cluster),
-        lambda: _kits(cluster, home),
-    )
-    return [finding for look in looks for finding in await look()]
+    return [
+        *await _kinds(cluster),
+        *await _deployments(cluster, home),
+        *await _certificate(cluster, home, now),
+        *await _admission(cluster, home),
+        *await _forgeries(cluster, home),
+        *await _network(cluster, home),
+        *await _pod_security(cluster, home),
+        *await _locations(cluster),
+        *await _kits(cluster, home),
+    ]
 
 
 async def _kinds(cluster: Cluster) -> list[Finding]:
