@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from weddingbackup.resources import broker
+from weddingbackup.resources.broker import Refusal, RefusalCode
 from weddingbackup.resources.common import DataClass, LocationPhase
 from weddingbackup.resources.reports import (
     LIMIT_BYTES,
@@ -19,7 +21,9 @@ from weddingbackup.resources.reports import (
     RestoreReport,
     SourceReport,
 )
-from weddingbackup.worker.reporter import ProgressLines, shorten, write_report
+from weddingbackup.vault.progress import Progress
+from weddingbackup.worker.errors import BrokerError
+from weddingbackup.worker.reporter import ProgressLines, shorten, telling, write_report
 
 NOW = datetime(2026, 12, 5, tzinfo=UTC)
 TEXT = st.text(max_size=3000)
@@ -138,3 +142,38 @@ def test_the_last_progress_is_told_when_the_work_fails() -> None:
         ):
             raise ValueError("failed")
     assert [entry["bytesDone"] for entry in logs] == [7]
+
+
+def test_the_broker_is_told_what_changed_and_a_failure_to_tell_is_nobodys() -> None:
+    progress = Progress()
+    told: list[int] = []
+    asked = threading.Semaphore(0)
+
+    def tell(now: broker.Progress) -> None:
+        told.append(now.bytes_done)
+        asked.release()
+        if len(told) == 1:
+            raise BrokerError(Refusal(code=RefusalCode.TRANSIENT, message="away"))
+
+    with telling(tell, progress, interval=0.001):
+        progress.add(size=5)
+        for _ in range(2):
+            assert asked.acquire(timeout=10)
+        progress.add(size=2)
+        assert asked.acquire(timeout=10)
+    assert told == [5, 5, 7]
+
+
+def test_nobody_waits_for_a_broker_that_hangs_when_it_is_told() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def tell(_: broker.Progress) -> None:
+        begun.set()
+        go.wait(30)
+
+    progress = Progress()
+    progress.add(size=1)
+    with telling(tell, progress, interval=0.001):
+        assert begun.wait(10)
+    assert not go.is_set()
+    go.set()
