@@ -37,6 +37,7 @@ from weddingbackup.vault.entries import Entry, EntryType, Reader, Source, shown
 
 Buffer = bytes | bytearray | memoryview
 
+_CANCEL_SECONDS: Final = 5.0
 _NO_SUCH_SNAPSHOT: Final = ("22023", "42704")
 
 
@@ -60,6 +61,7 @@ class PostgresSource(Source):
         self._uri = uri
         self._tables = tables
         self._fence = fence
+        self._reading: set[Connection] = set()
 
     def __enter__(self) -> Self:
         """Connect, take the snapshot, and see whether all that the policy names is there."""
@@ -109,8 +111,19 @@ class PostgresSource(Source):
                     entry,
                     table,
                     shared=self._fence is not None,
+                    reading=self._reading,
                 )
         raise SourceError(f"there is no file {shown(path)} in this source")
+
+    def files(self) -> list[str]:
+        """Give the names of the tables' files, in the order of the tables."""
+        return [table.file for table in self._meta.tables]
+
+    def cancel(self) -> None:
+        """Break off what is being asked of the database, from another thread; it fails at once."""
+        for connection in (self._connection, *tuple(self._reading)):
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=_CANCEL_SECONDS)
 
     def estimate(self) -> int | None:
         """Give the bytes that the rows take in the database."""
@@ -158,7 +171,7 @@ class PostgresSource(Source):
             tables=tables,
         )
         self._meta_json = self._meta.to_json().encode()
-        self._mtime = _nanoseconds(time)
+        self._mtime = nanoseconds(time)
 
     def _measure(self) -> tuple[list[TableMeta], list[int]]:
         """Count rows and bytes, by the snapshot: what a file must hold, and about how large it is."""
@@ -248,6 +261,7 @@ class _TableReader:
         table: TableMeta,
         *,
         shared: bool,
+        reading: set[Connection],
     ) -> None:
         self._entry = entry
         self._doing = f"reading table {name_of(table.table)}"
@@ -256,7 +270,9 @@ class _TableReader:
         self._size = 0
         self._rest = memoryview(b"")
         self._shared = shared
+        self._reading = reading
         self._connection = connect(uri)
+        reading.add(self._connection)
         self._stack = ExitStack()
         try:
             with plain_errors(self._doing):
@@ -291,6 +307,7 @@ class _TableReader:
     def close(self) -> None:
         with suppress(psycopg.Error):
             self._stack.close()
+        self._reading.discard(self._connection)
         self._connection.close()
 
     def _begin(self, snapshot: str, statement: sql.Composed) -> Callable[[], Buffer]:
@@ -332,5 +349,6 @@ def _one(connection: Connection, query: Any) -> tuple[Any, ...]:
     return row
 
 
-def _nanoseconds(time: datetime) -> int:
+def nanoseconds(time: datetime) -> int:
+    """Give a moment as nanoseconds since the epoch, exactly."""
     return int(time.timestamp()) * 1_000_000_000 + time.microsecond * 1000

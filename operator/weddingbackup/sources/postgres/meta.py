@@ -69,3 +69,8 @@ def file_name(table: Table, number: int) -> str:
     )
     whole = f"{schema}.{name}.copy"
     return whole if len(whole) <= _LONGEST_NAME else f"{number}.copy"
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a table's file may have this name: it names nothing outside of its directory."""
+    return name not in {"", ".", ".."} and "/" not in name and "\0" not in name

@@ -120,10 +120,7 @@ def _read_meta(directory: Path) -> Meta:
         )
     for table in description.tables:
         # Else a file of whoever reads this could be named, and come back in an error or as rows.
-        if (
-            Path(table.file).name != table.file
-            or (directory / meta.DIRECTORY / table.file).is_symlink()
-        ):
+        if not meta.is_file_name(table.file):
             raise SourceError(f"{meta.FILE} names no file of its own: {table.file!r}")
     return description
 
