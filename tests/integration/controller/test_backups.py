@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.controller.conftest import Home
+from tests.integration.controller.conftest import Home, condition
 from weddingbackup.controller.handlers import Reconciler
 from weddingbackup.kube.client import BACKUPS, POLICIES
 

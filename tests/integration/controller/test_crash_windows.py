@@ -6,11 +6,9 @@ import json
 
 import pytest
 
-from tests.e2e.world import condition
-from tests.integration.controller.conftest import Home
-from weddingbackup.controller import backups, workers
+from tests.integration.controller.conftest import Home, condition
+from weddingbackup.controller import backups
 from weddingbackup.controller.erasure import erase
-from weddingbackup.controller.workers import NameTakenError
 from weddingbackup.kube import registry
 from weddingbackup.kube.client import (
     BACKUPS,
@@ -19,6 +17,7 @@ from weddingbackup.kube.client import (
     POLICIES,
     REQUESTS,
     SECRETS,
+    SERVICE_ACCOUNTS,
     Object,
 )
 from weddingbackup.resources import names
@@ -29,7 +28,7 @@ VAULTS = {"app.kubernetes.io/managed-by": names.MANAGER}
 
 
 async def jobs(home: Home) -> list[Object]:
-    return await home.cluster.list(JOBS, home.namespace)
+    return await home.jobs()
 
 
 class TestBackup:
@@ -47,20 +46,61 @@ class TestBackup:
         assert going["status"]["locations"] == locations
 
     async def test_its_job_made_but_not_written_down(self, home: Home) -> None:
+        """It has never run; whose it was nobody knows. So another one is made."""
+        first = await home.running_backup()
+        await home.set_status(BACKUPS, "one", {"job": None})  # as if killed before the write
+        again = await home.settle(BACKUPS, "one")
+        [job] = await jobs(home)
+        assert again["status"]["job"]["uid"] == job["metadata"]["uid"]
+        assert job["metadata"]["uid"] != first["status"]["job"]["uid"]
+        assert job["spec"]["suspend"] is False
+
+    async def test_its_job_written_down_but_not_let_go(self, home: Home) -> None:
         await home.working_policy(schedule={"suspend": True})
         await home.add_backup()
-        await home.settle(BACKUPS, "one")
-        await home.set_status(BACKUPS, "one", {"job": None})  # as if killed before the write
-        going = await home.step(BACKUPS, "one")
+        await home.step(BACKUPS, "one")
+        made = await home.step(BACKUPS, "one")
         [job] = await jobs(home)
-        assert going["status"]["job"]["uid"] == job["metadata"]["uid"]
+        assert job["spec"]["suspend"] is True  # killed here
+        assert made["status"]["job"]["uid"] == job["metadata"]["uid"]
+        await home.step(BACKUPS, "one")
+        [job] = await jobs(home)
+        assert job["spec"]["suspend"] is False
+        assert made["status"]["job"]["uid"] == job["metadata"]["uid"]
+
+    async def test_a_job_of_its_name_that_only_claims_to_be_its_own_is_made_anew(
+        self, home: Home
+    ) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        backup = await home.add_backup()
+        planned = await home.step(BACKUPS, "one")
+        owner = {
+            "apiVersion": backup["apiVersion"],
+            "kind": "BackupJob",
+            "name": "one",
+            "uid": backup["metadata"]["uid"],
+            "controller": True,
+        }
+        pod = {"restartPolicy": "Never", "containers": [{"name": "x", "image": "x"}]}
+        forged = await home.make(
+            JOBS,
+            planned["status"]["job"]["name"],
+            metadata={"ownerReferences": [owner]},
+            spec={"suspend": True, "template": {"spec": pod}},
+        )
+        await home.settle(BACKUPS, "one")
+        told = await home.settle(BACKUPS, "one")
+        [job] = await jobs(home)
+        assert job["metadata"]["uid"] != forged["metadata"]["uid"]
+        assert told["status"]["job"]["uid"] == job["metadata"]["uid"]
+        assert job["spec"]["template"]["spec"]["serviceAccountName"] == names.WORKER_ACCOUNT
 
     async def test_its_job_gone_without_a_report(self, home: Home) -> None:
         await home.working_policy(schedule={"suspend": True})
         await home.add_backup()
         before = await home.settle(BACKUPS, "one")
         await home.cluster.delete(JOBS, before["status"]["job"]["name"], home.namespace)
-        after = await home.step(BACKUPS, "one")
+        after = await home.settle(BACKUPS, "one")
         assert after["status"]["phase"] == "Running"
         assert after["status"]["job"]["name"] == before["status"]["job"]["name"]
         assert after["status"]["job"]["uid"] != before["status"]["job"]["uid"]
@@ -76,22 +116,6 @@ class TestBackup:
         assert failed["status"]["phase"] == "Failed"
         assert name in failed["status"]["message"]
         assert len(await jobs(home)) == 1
-
-    async def test_its_job_made_by_somebody_who_was_a_moment_faster(self, home: Home) -> None:
-        await home.working_policy(schedule={"suspend": True})
-        body = await home.add_backup()
-        uid = body["metadata"]["uid"]
-        await home.settle(BACKUPS, "one")
-        [job] = await jobs(home)
-        same = {key: value for key, value in job.items() if key in {"apiVersion", "kind"}}
-        same["metadata"] = {"name": job["metadata"]["name"], "namespace": home.namespace}
-        template = {"restartPolicy": "Never", "containers": [{"name": "x", "image": "x"}]}
-        same["spec"] = {"template": {"spec": template}}
-        assert (await workers.create(home.context, same, uid))["metadata"]["uid"] == job[
-            "metadata"
-        ]["uid"]
-        with pytest.raises(NameTakenError, match=job["metadata"]["name"]):
-            await workers.create(home.context, same, "another")
 
     async def test_deciding_twice_writes_once(self, home: Home) -> None:
         await home.working_policy(schedule={"suspend": True})
@@ -136,6 +160,7 @@ class TestSchedule:
 
 RECOVERING = {
     "phase": "Recovering",
+    "vault": {"id": "v", "prefix": "x"},
     "point": {"manifest": "snapshots/m", "sha256": "ab" * 32},
     "sources": [{"name": "p", "dataClass": "Portfolio", "phase": "Pending"}],
 }
@@ -151,8 +176,12 @@ class TestRecovery:
             status=RECOVERING,
         )
         first = await home.step(REQUESTS, "back")
+        [job] = await jobs(home)
+        assert job["spec"]["suspend"] is True  # its UID was written down in this very step
+        assert first["status"]["sources"][0]["jobUid"] == job["metadata"]["uid"]
         await home.step(REQUESTS, "back")
         [job] = await jobs(home)
+        assert job["spec"]["suspend"] is False
         assert job["metadata"]["labels"][names.LABEL_SOURCE] == "p"
         assert first["status"]["point"] == {"manifest": "snapshots/m", "sha256": "ab" * 32}
         [task] = [
@@ -161,6 +190,20 @@ class TestRecovery:
             if variable["name"] == "WEDDINGBACKUP_TASK"
         ]
         assert '"manifest":"snapshots/m"' in task
+
+    async def test_its_job_made_but_not_written_down(self, home: Home) -> None:
+        await home.working_policy(schedule={"suspend": True})
+        order = {"policyRef": {"name": "wedding"}}
+        await home.make(REQUESTS, "back", spec=order, status=RECOVERING)
+        await home.step(REQUESTS, "back")
+        [first] = await jobs(home)
+        await home.set_status(REQUESTS, "back", RECOVERING)  # as if killed before the write
+        again = await home.settle(REQUESTS, "back")
+        again = await home.settle(REQUESTS, "back")
+        [job] = await jobs(home)
+        assert job["metadata"]["uid"] != first["metadata"]["uid"]
+        assert again["status"]["sources"][0]["jobUid"] == job["metadata"]["uid"]
+        assert again["status"]["phase"] == "Recovering"
 
     async def test_its_job_gone_with_its_result(self, home: Home) -> None:
         await home.working_policy(schedule={"suspend": True})
@@ -197,69 +240,17 @@ class TestRecovery:
         assert condition(after, "Failed")["reason"] == "JobRefused"
 
 
-class TestForgery:
-    async def test_a_status_written_elsewhere_makes_no_job_here(
-        self, home: Home, namespace: str
-    ) -> None:
-        policy = await home.working_policy(schedule={"suspend": True})
-        elsewhere = Home(home.context)
-        elsewhere.namespace = "default"
-        point = {"manifest": "snapshots/m", "sha256": "ab" * 32}
-        name = f"forged-{namespace[-8:]}"
-        forged = {
-            BACKUPS: {
-                "phase": "Running",
-                "quorum": 2,
-                "vault": {"id": policy["status"]["vault"]["id"], "prefix": "x"},
-                "locations": [{"name": row["name"]} for row in policy["status"]["locations"]],
-            },
-            REQUESTS: {
-                "phase": "Recovering",
-                "point": point,
-                "sources": [{"name": "p", "dataClass": "Portfolio"}],
-            },
-        }
-        for resource, status in forged.items():
-            try:
-                spec = {"policyRef": {"name": "wedding"}}
-                await elsewhere.make(resource, name, spec=spec, status=status)
-                told = await elsewhere.settle(resource, name)
-                assert condition(told, "Stalled")["reason"] == "NamespaceNotServed"
-            finally:
-                await home.cluster.delete(resource, name, "default")
-        assert await jobs(home) == []
-
-
-class TestCredentials:
-    async def test_a_location_without_its_secret_is_left_out_of_a_workers_pod(
-        self, home: Home
-    ) -> None:
-        await home.working_policy(schedule={"suspend": True})
-        await home.add_backup()
-        await home.step(BACKUPS, "one")
-        await home.cluster.delete(SECRETS, "credentials-a", home.namespace)
-        await home.step(BACKUPS, "one")
-        [job] = await jobs(home)
-        mounts = job["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
-        there = sorted(
-            mount["mountPath"].rpartition("/")[2].partition("-")[0]
-            for mount in mounts
-            if "/locations/" in mount["mountPath"]
-        )
-        assert there == ["b", "c"]
-
-
 class TestVault:
     async def test_two_founders_get_one_vault(self, home: Home) -> None:
         first, second = [
             await registry.adopt(
-                home.cluster, home.namespace, namespace=home.namespace, policy="wedding"
+                home.cluster, home.context.home, namespace=home.namespace, policy="wedding"
             )
             for _ in range(2)
         ]
         assert first == second
         [secret] = await home.cluster.list(
-            SECRETS, home.namespace, labels={names.LABEL_VAULT: first.kit.vault_id}
+            SECRETS, home.context.home, labels={names.LABEL_VAULT: first.kit.vault_id}
         )
         assert "ownerReferences" not in secret["metadata"]
 
@@ -278,9 +269,7 @@ class TestErasure:
         return found
 
     async def vault(self, home: Home) -> registry.Registered | None:
-        return await registry.find(
-            home.cluster, home.namespace, namespace=home.namespace, policy="wedding"
-        )
+        return await home.vault()
 
     async def test_the_plan_is_safe_before_the_keys_are_destroyed(self, home: Home) -> None:
         await home.working_policy()
@@ -303,10 +292,10 @@ class TestErasure:
         return [event["message"] for event in events]
 
     async def damage(self, home: Home) -> str:
-        [secret] = await home.cluster.list(SECRETS, home.namespace, labels=VAULTS)
+        [secret] = await home.cluster.list(SECRETS, home.context.home, labels=VAULTS)
         name: str = secret["metadata"]["name"]
         damaged = {"data": {"kit.json": base64.b64encode(b"{").decode()}}
-        await home.cluster.patch(SECRETS, name, home.namespace, damaged)
+        await home.cluster.patch(SECRETS, name, home.context.home, damaged)
         return name
 
     async def test_its_status_says_that_nothing_is_protected_any_more(self, home: Home) -> None:
@@ -320,12 +309,12 @@ class TestErasure:
 
     async def test_a_location_without_its_secret_holds_up_no_erasure(self, home: Home) -> None:
         await home.working_policy(schedule={"suspend": True})
-        await home.cluster.delete(SECRETS, "credentials-a", home.namespace)
+        await home.cluster.delete(SECRETS, home.secret("a"), home.context.home)
         await self.erase(home)
         [job] = await jobs(home)
         volumes = json.dumps(job["spec"]["template"]["spec"]["volumes"])
-        assert "credentials-b" in volumes
-        assert "credentials-a" not in volumes
+        assert home.secret("b") in volumes
+        assert home.secret("a") not in volumes
         assert any(f"a-{home.namespace[-8:]}" in said for said in await self.warnings(home))
 
     async def test_an_erasure_that_failed_is_told_before_the_policy_goes(self, home: Home) -> None:
@@ -333,7 +322,7 @@ class TestErasure:
         await self.erase(home)
         [job] = await jobs(home)
         at_once = {"spec": {"activeDeadlineSeconds": 1}}
-        await home.cluster.patch(JOBS, job["metadata"]["name"], home.namespace, at_once)
+        await home.cluster.patch(JOBS, job["metadata"]["name"], home.context.home, at_once)
         async with asyncio.timeout(60):
             while True:
                 if await self.erase(home) is None:
@@ -349,7 +338,7 @@ class TestErasure:
         secret = await self.damage(home)
         assert await self.erase(home)
         assert await self.erase(home)
-        assert await home.cluster.get(SECRETS, secret, home.namespace) is None
+        assert await home.cluster.get(SECRETS, secret, home.context.home) is None
         [job] = await jobs(home)
         assert prefix in json.dumps(job["spec"]["template"]["spec"]["containers"][0]["env"])
 
@@ -357,9 +346,9 @@ class TestErasure:
         await home.working_policy(schedule={"suspend": True})
         secret = await self.damage(home)
         nothing = {"metadata": {"annotations": None}}
-        await home.cluster.patch(SECRETS, secret, home.namespace, nothing)
+        await home.cluster.patch(SECRETS, secret, home.context.home, nothing)
         assert await self.erase(home) is None
-        assert await home.cluster.get(SECRETS, secret, home.namespace) is None
+        assert await home.cluster.get(SECRETS, secret, home.context.home) is None
         assert len(await self.warnings(home)) == 1
 
     async def test_damaged_keys_are_told_on_the_backup(self, home: Home) -> None:
@@ -394,8 +383,14 @@ async def refused(home: Home) -> Object:
 
 
 async def test_a_pod_that_kubernetes_refuses_is_told(home: Home) -> None:
-    await home.working_policy(schedule={"suspend": True})
-    await home.add_backup()
-    await home.settle(BACKUPS, "one")
-    assert "nobody" in (await refused(home))["status"]["message"]
-    assert await workers.look(home.context, "no-such-job", None) is None
+    await home.running_backup()
+    assert "exceeded quota" in (await refused(home))["status"]["message"]
+
+
+async def test_an_account_that_is_gone_is_made_again(home: Home) -> None:
+    await home.running_backup()
+    where = (SERVICE_ACCOUNTS, names.WORKER_ACCOUNT, home.namespace)
+    assert await home.cluster.get(*where)
+    await home.cluster.delete(*where)
+    await refused(home)
+    assert await home.cluster.get(*where)

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.e2e.world import condition
-from tests.integration.controller.conftest import Home
+from tests.integration.controller.conftest import Home, condition
 from weddingbackup.controller.handlers import Reconciler
 from weddingbackup.kube import registry
 from weddingbackup.kube.client import BACKUPS, LOCATIONS, POLICIES, REQUESTS, SECRETS
@@ -18,7 +17,7 @@ async def test_a_point_that_a_backup_pinned_is_waited_for(home: Home) -> None:
     """The locations do not answer, so nothing is visible; what was committed is not forgotten."""
     await home.working_policy(schedule={"suspend": True})
     vault = await registry.adopt(
-        home.cluster, home.namespace, namespace=home.namespace, policy="wedding"
+        home.cluster, home.context.home, namespace=home.namespace, policy="wedding"
     )
     names = [each["name"] for each in (await home.get(POLICIES, "wedding"))["status"]["locations"]]
     await home.add_backup()
@@ -48,10 +47,10 @@ async def test_a_point_that_a_backup_pinned_is_waited_for(home: Home) -> None:
 async def test_a_vault_whose_keys_are_damaged_is_told(home: Home) -> None:
     await home.working_policy(schedule={"suspend": True})
     vault = await registry.adopt(
-        home.cluster, home.namespace, namespace=home.namespace, policy="wedding"
+        home.cluster, home.context.home, namespace=home.namespace, policy="wedding"
     )
     damage = {"data": {"kit.json": "e30="}}
-    await home.cluster.patch(SECRETS, vault.secret, home.namespace, damage)
+    await home.cluster.patch(SECRETS, vault.secret, home.context.home, damage)
     await home.make(REQUESTS, "back", spec={"policyRef": {"name": "wedding"}})
     told = await home.settle(REQUESTS, "back")
     assert told["status"]["phase"] == "Failed"

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.e2e.world import condition
-from tests.integration.controller.conftest import Home
+from tests.integration.controller.conftest import Home, condition
 from weddingbackup.controller.handlers import Reconciler
 from weddingbackup.kube.client import BACKUPS, JOBS
 

@@ -223,5 +223,6 @@ def test_another_namespaces_sources_go_only_where_a_target_says() -> None:
     assert isinstance(problem, Problem)
     assert problem.reason == "NoPlaceForSource"
     target = {"source": "p", "volume": {"claimName": "mine"}}
-    [restore] = plan(request(targets=[target], **elsewhere), foreign, {"p": DataClass.PORTFOLIO})
-    assert restore.source is None
+    restores = plan(request(targets=[target], **elsewhere), foreign, {"p": DataClass.PORTFOLIO})
+    assert not isinstance(restores, Problem)
+    assert [restore.source for restore in restores] == [None]
