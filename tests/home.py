@@ -111,7 +111,7 @@ def _wait_for_policies(made: Home) -> None:
         "containers": [{"name": "c", "image": "example.invalid/image"}],
     }
     template = {"metadata": {"labels": labels}, "spec": spec}
-    forged = {
+    forged: dict[str, dict[str, Any]] = {
         "worker-pods": {"apiVersion": "v1", "kind": "Pod", **template},
         "worker-jobs": {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": template}},
         "worker-accounts": {"apiVersion": "v1", "kind": "ServiceAccount"},

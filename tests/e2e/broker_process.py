@@ -98,8 +98,8 @@ class Broker:
         deadline = time.monotonic() + _START_SECONDS
         while True:
             text = self.home.cluster.kubectl(*get, "--ignore-not-found")
-            if text.strip():
-                data: dict[str, str] = json.loads(text)["data"]
+            data: dict[str, str] = json.loads(text)["data"] if text.strip() else {}
+            if {"ca.crt", "tls.crt", "tls.key"} <= data.keys():
                 return data
             assert time.monotonic() < deadline, "the operator has made no certificate"
             time.sleep(0.5)

@@ -1,6 +1,5 @@
 """What every end-to-end test stands on: the cluster with image and kinds, five stores, one operator, one broker."""
 
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from tests.cluster.given import GivenCluster
 from tests.cluster.image import build
 from tests.e2e.broker_process import Broker
 from tests.e2e.operator_process import Operator
-from tests.e2e.world import IMAGE, World
+from tests.e2e.world import IMAGE, World, living
 from tests.home import Home, home
 from tests.servers.locations import Location, five_locations
 from tests.servers.postgres import postgres
-from weddingbackup.kube.client import OUR_KINDS
-from weddingbackup.resources import names, schema
+from weddingbackup.resources import schema
 
 
 @pytest.fixture(scope="session")
@@ -64,24 +62,14 @@ def home_(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def world(home: Home, stores: list[Location]) -> Iterator[World]:
-    namespace = f"e2e-{secrets.token_hex(5)}"
-    locations = {location.name: location for location in stores}
-    world = World(home, namespace, locations, mark=namespace)
-    _found(world)
-    try:
+    with living(home, stores) as world:
         yield world
-    finally:
-        for location in stores:
-            location.proxy.heal()
-        _clean(world)
 
 
 @pytest.fixture
 def other(world: World) -> World:
     """Another organisation beside the first, which may use the same locations."""
-    other = world.elsewhere(f"{world.namespace}-other")
-    _found(other)
-    return other
+    return world.neighbour()
 
 
 @pytest.fixture
@@ -94,28 +82,3 @@ def operator(world: World, tmp_path: Path) -> Iterator[Operator]:
 def broker(operator: Operator, tmp_path: Path) -> Iterator[Broker]:
     with Broker(operator.home, tmp_path / "broker.log").running() as process:
         yield process
-
-
-def _found(world: World) -> None:
-    world.home.add_namespace(world.namespace)
-    world.cluster.kubectl("label", "namespace", world.namespace, f"mark={world.mark}")
-    world.apply(world.claim("portfolio"))
-
-
-def _clean(world: World) -> None:
-    """The operator is gone by now, so its finalizers are taken off by hand."""
-    cluster, marked = world.cluster, ["-l", f"mark={world.mark}"]
-    found = ("get", "namespaces", *marked, "-o", "jsonpath={.items[*].metadata.name}")
-    namespaces = cluster.kubectl(*found).split()
-    patch = '{"metadata":{"finalizers":null}}'
-    for resource in OUR_KINDS:
-        chosen = [["-n", each] for each in namespaces] if resource.namespaced else [marked]
-        for place in chosen:
-            where = place if resource.namespaced else []
-            for name in cluster.kubectl("get", resource.plural, *place, "-o", "name").split():
-                cluster.kubectl("patch", name, *where, "--type=merge", "-p", patch, check=False)
-                cluster.kubectl("delete", name, *where, "--wait=false", "--ignore-not-found")
-    cluster.kubectl("delete", "namespace", *namespaces, "--wait=false")
-    here = ("-n", world.home.namespace, "--wait=false")
-    cluster.kubectl("delete", "jobs", *here, "-l", names.LABEL_TASK)
-    cluster.kubectl("delete", "secrets", *here, "-l", names.LABEL_VAULT)

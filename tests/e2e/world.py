@@ -2,8 +2,10 @@
 
 import base64
 import json
+import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +13,7 @@ from tests import objects
 from tests.cluster import Cluster
 from tests.home import Home
 from tests.servers.locations import Location
+from weddingbackup.kube.client import OUR_KINDS
 from weddingbackup.resources import names
 
 Object = dict[str, Any]
@@ -41,6 +44,18 @@ class World:
     def elsewhere(self, namespace: str) -> "World":
         """The same world seen from another namespace: another organisation's, or the operator's."""
         return replace(self, namespace=namespace)
+
+    def neighbour(self) -> "World":
+        """Make another organisation's namespace, which may use the same locations."""
+        other = self.elsewhere(f"{self.namespace}-other")
+        other.found()
+        return other
+
+    def found(self) -> None:
+        """Make the namespace, with an empty claim in it."""
+        self.home.add_namespace(self.namespace)
+        self.cluster.kubectl("label", "namespace", self.namespace, f"mark={self.mark}")
+        self.apply(self.claim("portfolio"))
 
     @property
     def at_home(self) -> "World":
@@ -189,6 +204,40 @@ class World:
     def request(self, name: str, policy: str = "wedding", **spec: Any) -> Object:
         chosen = {"policyRef": {"name": policy}, "urgency": "Emergency"}
         return objects.recovery_request(name, **{**chosen, **spec})
+
+
+@contextmanager
+def living(home: Home, stores: Iterable[Location]) -> Iterator[World]:
+    """A world while the block runs; operator and broker have to be gone at its end."""
+    namespace = f"e2e-{secrets.token_hex(5)}"
+    locations = {location.name: location for location in stores}
+    world = World(home, namespace, locations, mark=namespace)
+    world.found()
+    try:
+        yield world
+    finally:
+        for location in locations.values():
+            location.proxy.heal()
+        _clean(world)
+
+
+def _clean(world: World) -> None:
+    """The operator is gone by now, so its finalizers are taken off by hand."""
+    cluster, marked = world.cluster, ["-l", f"mark={world.mark}"]
+    found = ("get", "namespaces", *marked, "-o", "jsonpath={.items[*].metadata.name}")
+    namespaces = cluster.kubectl(*found).split()
+    patch = '{"metadata":{"finalizers":null}}'
+    for resource in OUR_KINDS:
+        chosen = [["-n", each] for each in namespaces] if resource.namespaced else [marked]
+        for place in chosen:
+            where = place if resource.namespaced else []
+            for name in cluster.kubectl("get", resource.plural, *place, "-o", "name").split():
+                cluster.kubectl("patch", name, *where, "--type=merge", "-p", patch, check=False)
+                cluster.kubectl("delete", name, *where, "--wait=false", "--ignore-not-found")
+    cluster.kubectl("delete", "namespace", *namespaces, "--wait=false")
+    here = ("-n", world.home.namespace, "--wait=false")
+    cluster.kubectl("delete", "jobs", *here, "-l", names.LABEL_TASK)
+    cluster.kubectl("delete", "secrets", *here, "-l", names.LABEL_VAULT)
 
 
 def secret(name: str, data: Mapping[str, str]) -> Object:
