@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any, Protocol
 
@@ -12,9 +12,10 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from weddingbackup.broker import allow, manifests
+from weddingbackup.broker import allow, manifests, rows
 from weddingbackup.broker.keeping import Keeping, Vaulted
 from weddingbackup.broker.manifests import Announcements
+from weddingbackup.broker.rows import Databases
 from weddingbackup.broker.scope import Authority, RefusedError, Scope
 from weddingbackup.resources.broker import (
     LARGEST_MANIFEST,
@@ -44,6 +45,8 @@ _PAGE = 1000
 _AT_ONCE = 16
 """Requests of one pod that are under way together; more are told to come back."""
 _AT_ONCE_OVERALL = 512
+_BODIES = 3 * LARGEST_MANIFEST
+"""Bytes of manifests that are held in memory at once."""
 _BODY_SECONDS = 120.0
 
 _STATUS: Mapping[RefusalCode, HTTPStatus] = {
@@ -78,8 +81,12 @@ class Reports(Protocol):
         """Write it down, not more often than anybody reads it."""
 
 
-def create_app(  # noqa: C901  one route after the other
-    authority: Authority, keeping: Keeping, told: Announcements, reports: Reports
+def create_app(  # noqa: C901, PLR0915  one route after the other
+    authority: Authority,
+    keeping: Keeping,
+    told: Announcements,
+    reports: Reports,
+    databases: Databases | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -88,8 +95,10 @@ def create_app(  # noqa: C901  one route after the other
         keeping: the locations.
         told: the manifests that are announced.
         reports: takes progress.
+        databases: those that organisations share; without, there are no rows to be had.
     """
     busy: Counter[str] = Counter()
+    held: Counter[str] = Counter()
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -166,8 +175,9 @@ def create_app(  # noqa: C901  one route after the other
 
     @app.put("/v1/locations/{location}/manifests/{name:path}")
     async def manifest(scope: Worker, location: str, name: str, request: Request) -> Response:
-        data = await _body(request, LARGEST_MANIFEST)
-        await manifests.store(scope, location, name, data, keeping=keeping, told=told)
+        with _room(request, scope.pod_uid, held):
+            data = await _body(request, LARGEST_MANIFEST)
+            await manifests.store(scope, location, name, data, keeping=keeping, told=told)
         _log.info("stored a manifest", location=location, manifest=name)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
@@ -179,6 +189,8 @@ def create_app(  # noqa: C901  one route after the other
         await reports.report(scope, said)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
+    if databases is not None:
+        app.include_router(rows.router(worker, databases))
     return app
 
 
@@ -292,6 +304,32 @@ def _lines(found: list[ObjectInfo]) -> AsyncIterator[bytes]:
     return lines()
 
 
+@contextmanager
+def _room(request: Request, pod: str, held: Counter[str]) -> Iterator[None]:
+    """Memory for a body that may be large, counted before its first byte is read.
+
+    Raises:
+        RefusedError: the pod, or all of them together, hold as much as they may.
+    """
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit()):  # HTTP lets no more bytes come than this says
+        raise RefusedError(RefusalCode.BAD_REQUEST, "say how long the body is (Content-Length)")
+    size = int(length)
+    if size > LARGEST_MANIFEST:
+        raise RefusedError(
+            RefusalCode.TOO_MUCH, f"the body is larger than {LARGEST_MANIFEST} bytes"
+        )
+    if held[pod] + size > LARGEST_MANIFEST or held.total() + size > _BODIES:
+        raise RefusedError(RefusalCode.TOO_MUCH, "too many large bodies at once", retry_after=1)
+    held[pod] += size
+    try:
+        yield
+    finally:
+        held[pod] -= size
+        if not held[pod]:
+            del held[pod]
+
+
 async def _body(request: Request, largest: int) -> bytes:
     """The request's body, if it is small enough and comes in time."""
     data = bytearray()
@@ -304,7 +342,9 @@ async def _body(request: Request, largest: int) -> bytes:
                         RefusalCode.TOO_MUCH, f"the body is larger than {largest} bytes"
                     )
     except TimeoutError:
-        raise RefusedError(RefusalCode.TOO_MUCH, "the body came too slowly") from None
+        raise RefusedError(
+            RefusalCode.TOO_MUCH, "the body came too slowly", retry_after=1
+        ) from None
     return bytes(data)
 
 
@@ -322,6 +362,12 @@ def _refusal(error: Exception) -> Refusal:
     return Refusal(code=code, message=str(error), retry_after_seconds=wait)
 
 
+def _status(refusal: Refusal) -> HTTPStatus:
+    if refusal.code is RefusalCode.TOO_MUCH and refusal.retry_after_seconds is None:
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE  # to wait would not make it smaller
+    return _STATUS[refusal.code]
+
+
 def _handle_errors(app: FastAPI) -> None:
     async def refuse(_: Request, error: Exception) -> Response:
         refusal = _refusal(error)
@@ -329,7 +375,7 @@ def _handle_errors(app: FastAPI) -> None:
         wait = refusal.retry_after_seconds
         return JSONResponse(
             refusal.dump(),
-            _STATUS[refusal.code],
+            _status(refusal),
             headers={"Retry-After": f"{wait:.0f}"} if wait else None,
         )
 

@@ -15,6 +15,7 @@ from weddingbackup.broker.app import create_app
 from weddingbackup.broker.authority import KubernetesAuthority
 from weddingbackup.broker.keeping import Keeping
 from weddingbackup.broker.records import KubernetesRecords
+from weddingbackup.broker.rows import KubernetesDatabases
 from weddingbackup.broker.scope import RefusedError
 from weddingbackup.kube import credentials
 from weddingbackup.kube.client import Cluster, connect
@@ -77,6 +78,7 @@ async def serve(settings: Settings, *, kubeconfig: str | None = None) -> None:
             Keeping(_Credentials(cluster, settings.namespace).of),
             records,
             records,
+            KubernetesDatabases(cluster, settings.namespace),
         )
         certificate, key = settings.tls / "tls.crt", settings.tls / "tls.key"
         config = uvicorn.Config(

@@ -16,6 +16,7 @@ location and adopts it, or announces its own over one that lies nowhere.
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -25,22 +26,28 @@ from weddingbackup.broker.keeping import Keeping, Vaulted
 from weddingbackup.broker.scope import RefusedError, Scope
 from weddingbackup.resources.backup_job import Announced
 from weddingbackup.resources.broker import LARGEST_MANIFEST, RefusalCode
-from weddingbackup.stores.errors import StoreError
+from weddingbackup.stores.api import Store
+from weddingbackup.stores.errors import CorruptError, MissingError, StoreError
 from weddingbackup.stores.retry import Retry
-from weddingbackup.vault.commit import closure
 from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.holdings import Holdings
-from weddingbackup.vault.manifest import Plain, read_plain
-from weddingbackup.vault.names import base_name
+from weddingbackup.vault.index import PackRef, plain_packs
+from weddingbackup.vault.manifest import IndexRef, Plain, read_plain
+from weddingbackup.vault.names import LAST_REPLACEMENT, base_name, replacement
 from weddingbackup.vault.objects import put_object
 
 _STORE_SECONDS = 60.0
 _STORED_BY = timedelta(seconds=2 * _STORE_SECONDS)
 """After which a manifest that was announced is stored or never will be: both clocks and a put allowed for."""
+_RENEWED = timedelta(seconds=15)
+"""An older announcement is made anew before anything is stored by it: `_STORED_BY` counts from there."""
 _TRIES = 3
 _LOOK_SECONDS = 20.0
 _RETRY = Retry(deadline_seconds=15)
 _SHOWN = 3
+_MOST_INDEXES = 4096
+_LARGEST_INDEX = 32 << 20
+"""Bytes; a writer begins another one long before."""
 
 
 class Announcements(Protocol):
@@ -104,9 +111,10 @@ def _read(scope: Scope, name: str, data: bytes) -> Plain:
 async def _announce(scope: Scope, mine: Announced, keeping: Keeping, told: Announcements) -> None:
     for _ in range(_TRIES):
         old = await told.read(scope)
-        if old is not None and (old.name, old.sha256) == (mine.name, mine.sha256):
+        same = old is not None and (old.name, old.sha256) == (mine.name, mine.sha256)
+        if old is not None and same and mine.at - old.at < _RENEWED:
             return
-        if old is not None:
+        if old is not None and not same:
             await _may_replace(scope, old, mine, keeping)
         if await told.replace(scope, old, mine):
             return
@@ -146,22 +154,46 @@ async def _is_nowhere(scope: Scope, name: str, keeping: Keeping) -> bool:
 
 
 def _store(vaulted: Vaulted, plain: Plain, name: str, data: bytes) -> None:
-    store = vaulted.store(_RETRY)
+    store, end = vaulted.store(_RETRY), time.monotonic() + _STORE_SECONDS
     refs = {ref for source in plain.sources for ref in source.indexes}
-    try:
-        needed = closure([store], refs)
-    except VaultDamageError as error:
-        raise RefusedError(RefusalCode.CORRUPT, f"{vaulted.location}: {error}") from None
+    # Who wrote this may mean harm: what it names must fit the broker's memory, one index at a time.
+    if len(refs) > _MOST_INDEXES or any(ref.size > _LARGEST_INDEX for ref in refs):
+        raise RefusedError(
+            RefusalCode.TOO_MUCH, f"{name} names too many indexes, or too large ones"
+        )
     there = Holdings([store])
     if store.location in there.unanswered:
         raise RefusedError(RefusalCode.TRANSIENT, there.unanswered[store.location])
-    missing = [x.name for x in needed if not there.at(store.location, x.digest, x.size)]
-    if missing:
-        raise RefusedError(
-            RefusalCode.MISSING,
-            f"{vaulted.location} does not hold what {name} needs: {_some(missing)}",
-        )
+
+    def require(needed: Iterable[IndexRef | PackRef]) -> None:
+        missing = [x.name for x in needed if not there.at(store.location, x.digest, x.size)]
+        if missing:
+            raise RefusedError(
+                RefusalCode.MISSING,
+                f"{vaulted.location} does not hold what {name} needs: {_some(missing)}",
+            )
+
+    require(refs)
+    for ref in refs:
+        if time.monotonic() > end:  # nobody waits for it, and others need the thread
+            raise RefusedError(RefusalCode.TRANSIENT, f"{vaulted.location} is too slow")
+        require(_packs(store, ref))
+    if time.monotonic() > end:  # another may be announced by now
+        raise RefusedError(RefusalCode.TRANSIENT, f"{vaulted.location} is too slow")
     put_object(store, name, data, hashlib.sha256(data).digest())
+
+
+def _packs(store: Store, ref: IndexRef) -> list[PackRef]:
+    """The packs that an index names, from the first copy that verifies; no copy is read beyond its size."""
+    for number in range(LAST_REPLACEMENT + 1):
+        try:
+            return plain_packs(ref.name, store.get(replacement(ref.name, number), length=ref.size))
+        except (VaultDamageError, CorruptError):
+            continue
+        except MissingError:
+            if number:  # a reader goes no further either
+                break
+    raise RefusedError(RefusalCode.CORRUPT, f"{store.location} holds no good copy of {ref.name}")
 
 
 def _some(names: Iterable[str]) -> str:

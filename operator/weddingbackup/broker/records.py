@@ -5,6 +5,7 @@ These two fields are the broker's alone; all others are the operator's.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from weddingbackup.broker.scope import Purpose, RefusedError, Scope
@@ -42,7 +43,7 @@ class KubernetesRecords:
         if there != old:
             return False
         try:
-            await self._cluster.patch(
+            written = await self._cluster.patch(
                 BACKUPS,
                 scope.owner.name,
                 scope.namespace,
@@ -51,7 +52,7 @@ class KubernetesRecords:
             )
         except ConflictError:
             return False
-        return True
+        return written is not None  # else it was deleted since
 
     async def report(self, scope: Scope, progress: Progress) -> None:
         """See `Reports.report`."""
@@ -64,13 +65,15 @@ class KubernetesRecords:
         said = Reported(at=self._now().replace(microsecond=0), **progress.model_dump()).dump()
         restoring = scope.purpose is Purpose.RESTORE
         reported = dict.fromkeys(scope.sources, said) if restoring else said
-        await self._cluster.patch(
-            REQUESTS if restoring else BACKUPS,
-            scope.owner.name,
-            scope.namespace,
-            {"metadata": {"uid": scope.owner.uid}, "status": {"reported": reported}},
-            subresource="status",
-        )
+        # The uid keeps it from a later object of the same name, whose worker this is not.
+        with suppress(ConflictError):
+            await self._cluster.patch(
+                REQUESTS if restoring else BACKUPS,
+                scope.owner.name,
+                scope.namespace,
+                {"metadata": {"uid": scope.owner.uid}, "status": {"reported": reported}},
+                subresource="status",
+            )
 
     async def _backup(self, scope: Scope) -> tuple[Announced | None, str]:
         body = await self._cluster.get(BACKUPS, scope.owner.name, scope.namespace)

@@ -1,0 +1,304 @@
+"""Rows of a shared database by way of the broker: the same as read directly, and nobody else's."""
+
+import http.client
+import json
+import secrets
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.demo import platform
+from tests.integration.sources.database import Database, read, save
+from tests.integration.sources.test_postgres_fence import (
+    OURS,
+    THEIRS,
+    VENDOR,
+    chosen,
+    fence_of,
+    fetch,
+)
+from tests.servers.broker import Broker, broker
+from tests.servers.fixtures import postgres
+from tests.servers.postgres import Postgres
+from tests.servers.process import wait_until
+from weddingbackup.broker import rows as broker_rows
+from weddingbackup.broker.rows import SharedRows
+from weddingbackup.broker.scope import Purpose, Scope
+from weddingbackup.resources.broker import RefusalCode
+from weddingbackup.resources.common import DataClass
+from weddingbackup.resources.tasks import ObjectRef, VaultRef
+from weddingbackup.sources.errors import SourceError, SourceUnavailableError
+from weddingbackup.sources.postgres import PostgresSource, pack, pack_directory, unpack
+from weddingbackup.stores import DirectoryStore
+from weddingbackup.stores.retry import Retry
+from weddingbackup.vault.kit import Kit
+from weddingbackup.vault.progress import Progress
+from weddingbackup.vault.vault import Vault
+from weddingbackup.vault.write import JobFacts, SourceInput, backup
+from weddingbackup.worker.client import Client
+from weddingbackup.worker.errors import BrokerError
+from weddingbackup.worker.rows import put_back, shared_source
+
+__all__ = ["postgres"]
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Database:
+    found = Database(postgres, postgres.create_database(f"test_{secrets.token_hex(6)}"))
+    platform.create(found.uri, weddings=7)
+    return found
+
+
+class Shared:
+    """One shared database, for any job of organisation VENDOR."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    async def rows(self, _scope: Scope, _source: str) -> SharedRows:
+        return SharedRows(self.uri, chosen(), fence_of(VENDOR))
+
+
+@pytest.fixture
+def served(database: Database, tmp_path: Path) -> Iterator[Broker]:
+    with broker({}, tmp_path / "broker") as running:
+        running.jobs.databases = Shared(database.uri)
+        for purpose in Purpose:
+            running.jobs.scopes[purpose] = Scope(
+                purpose=purpose,
+                namespace="bella",
+                labels={},
+                pod=purpose,
+                pod_uid=purpose,
+                owner=ObjectRef(namespace="bella", name="job", uid="job"),
+                policy="w",
+                vault=VaultRef(id="v", prefix="v"),
+                kit=Kit.found(),
+                classes=frozenset({DataClass.TIMELINE}),
+                locations={},
+                quorum=0,
+                sources={"planning": DataClass.TIMELINE},
+            )
+        running.stop()
+        running.start()
+        yield running
+
+
+def client(served: Broker, tmp_path: Path, token: str) -> Client:
+    file = tmp_path / f"token-{token}"
+    file.write_text(token)
+    return Client(served.access, file, patience=Retry(deadline_seconds=10))
+
+
+def test_rows_come_the_same_by_either_road(
+    database: Database, served: Broker, tmp_path: Path
+) -> None:
+    source = shared_source(client(served, tmp_path, "backup"), "planning", tmp_path)
+    with PostgresSource(database.uri, chosen(), fence_of(VENDOR)) as direct:
+        wanted = read(direct)
+    assert {k: v for k, v in read(source).items() if k != b"meta.json"} == {
+        k: v for k, v in wanted.items() if k != b"meta.json"
+    }
+    assert source.facts()["rows"] == sum(
+        data.count(b"\n") for k, data in wanted.items() if k != b"meta.json"
+    )
+
+
+class Tar:
+    """A broker that has this tar alone."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.asked = 0
+
+    def get_rows(self, _source: str, into: Path) -> None:
+        self.asked += 1
+        into.write_bytes(self.data)
+
+    def put_rows(self, _source: str, from_: Path) -> object:
+        raise NotImplementedError
+
+
+def test_a_vault_cannot_tell_the_roads_apart(database: Database, tmp_path: Path) -> None:
+    database.run(f"""
+        INSERT INTO messages (id, wedding_id, sender, body, sent_at)
+        SELECT gen_random_uuid(), '{OURS}', 'x', repeat(md5(n::text), 100), now()
+        FROM generate_series(1, 500) n
+    """)
+    kit = Kit.found()
+    found = Vault.open(kit.keyring(), kit.objects, [DirectoryStore(tmp_path / n) for n in "ab"])
+    found.init()
+    with PostgresSource(database.uri, chosen(), fence_of(VENDOR)) as direct:
+        shared = shared_source(Tar(b"".join(pack(direct))), "planning", tmp_path)  # type: ignore[arg-type]
+        new = []
+        for number, source in enumerate((direct, shared)):
+            assert source.root() == direct.root()
+            for path in (b"", b"tables"):
+                assert source.children(path) == direct.children(path)
+            assert source.facts() == json.loads(json.dumps(direct.facts()))
+            assert source.estimate() == direct.estimate()
+            job = JobFacts(uid=str(number), namespace="n", name="n", scheduled_at=datetime.now(UTC))
+            given = SourceInput("planning", DataClass.TIMELINE, source)
+            new.append(backup(found, job, [given], quorum=2, progress=Progress()).sources[0])
+    assert new[0].new_bytes > 100_000
+    assert new[1].new_bytes == 0
+
+
+@pytest.mark.parametrize("cut", [0, 511, 5000, -1025, -1536])
+def test_a_tar_that_breaks_off_is_asked_for_again_and_never_taken(
+    database: Database, tmp_path: Path, cut: int
+) -> None:
+    with PostgresSource(database.uri, chosen(), fence_of(VENDOR)) as direct:
+        short = Tar(b"".join(pack(direct))[:cut])
+    with pytest.raises(SourceUnavailableError, match="broke off"):
+        shared_source(short, "planning", tmp_path)  # type: ignore[arg-type]
+    assert short.asked == 3
+
+
+def test_a_wedding_comes_back_through_the_broker(
+    database: Database, served: Broker, tmp_path: Path
+) -> None:
+    directory = fetch(database, OURS, VENDOR, tmp_path / "rows")
+    ours = platform.checksum(database.uri, OURS)
+    platform.delete_wedding(database.uri, OURS)
+    others = platform.checksum_others(database.uri, OURS)
+    applied = put_back(client(served, tmp_path, "restore"), "planning", directory)
+    assert applied.rows == sum(int(text.split()[0]) for text in ours.values())
+    assert platform.checksum(database.uri, OURS) == ours
+    assert platform.checksum_others(database.uri, OURS) == others
+
+
+def refused(served: Broker, tmp_path: Path, directory: Path) -> BrokerError:
+    with pytest.raises(BrokerError) as refusal:
+        put_back(client(served, tmp_path, "restore"), "planning", directory)
+    return refusal.value
+
+
+def test_a_tar_is_believed_in_nothing(database: Database, served: Broker, tmp_path: Path) -> None:
+    before = database.content()
+    theirs = fetch(database, THEIRS, "3", tmp_path / "theirs")
+    error = refused(served, tmp_path, theirs)
+    assert error.refusal.code is RefusalCode.SOURCE_FAILED
+    assert "have keys that others have" in str(error)
+    assert database.content() == before
+
+
+def test_more_than_there_is_room_for_is_refused(
+    database: Database, served: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_rows, "_LARGEST", 10_000)
+    error = refused(served, tmp_path, fetch(database, OURS, VENDOR, tmp_path / "rows"))
+    assert error.refusal.code is RefusalCode.TOO_MUCH
+
+
+@pytest.mark.parametrize(("token", "source"), [("restore", "planning"), ("backup", "photos")])
+def test_a_job_reads_its_own_sources_alone(
+    served: Broker, tmp_path: Path, token: str, source: str
+) -> None:
+    with pytest.raises(BrokerError) as refusal:
+        client(served, tmp_path, token).get_rows(source, tmp_path / "tar")
+    assert refusal.value.refusal.code is RefusalCode.NOT_YOURS
+    assert not (tmp_path / "tar").exists()
+
+
+@pytest.mark.parametrize(
+    ("password", "code"),
+    [("wrong", RefusalCode.SOURCE_FAILED), ("", RefusalCode.SOURCE_UNAVAILABLE)],
+)
+def test_no_password_is_told(
+    database: Database, served: Broker, tmp_path: Path, password: str, code: RefusalCode
+) -> None:
+    uri = (
+        database.server.uri("postgres", user="postgres", password="hunter2")
+        if password
+        else "postgresql://postgres:hunter2@127.0.0.1:1/x"
+    )
+    served.jobs.databases.uri = uri  # type: ignore[union-attr]
+    with pytest.raises(BrokerError) as refusal:
+        client(served, tmp_path, "backup").get_rows("planning", tmp_path / "tar")
+    assert refusal.value.refusal.code is code
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_worker_that_goes_away_leaves_nothing_behind(
+    database: Database, served: Broker, tmp_path: Path
+) -> None:
+    database.run(f"""
+        INSERT INTO messages (id, wedding_id, sender, body, sent_at)
+        SELECT gen_random_uuid(), '{OURS}', 'x', repeat(md5(n::text), 3000), now()
+        FROM generate_series(1, 600) n
+    """)
+    url = urlsplit(served.access.url)
+    context = ssl.create_default_context(cadata=served.access.authorities)
+    assert url.hostname
+    line = http.client.HTTPSConnection(url.hostname, url.port, context=context)
+    line.request("GET", "/v1/sources/planning/rows", headers={"Authorization": "Bearer backup"})
+    answer = line.getresponse()
+    assert answer.status == 200
+    assert len(answer.read(4096)) == 4096
+    assert database.sessions()
+    answer.close()
+    line.close()
+    wait_until(lambda: not database.sessions(), seconds=60, what="the sessions' end")
+    # And its place is free again.
+    client(served, tmp_path, "backup").get_rows("planning", tmp_path / "tar")
+
+
+def hostile(name: str, data: bytes = b"", kind: bytes = b"0") -> bytes:
+    import tarfile
+
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, len(data)
+    return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        hostile("../../evil", b"x"),
+        hostile("/etc/evil", b"x"),
+        hostile("tables/public.guests.copy", b"x"),
+        hostile("tables/99", b"x"),
+        hostile("tables/-1", b"x"),
+        hostile("tables/0", kind=b"2"),
+        hostile("tables/0", kind=b"1"),
+        hostile("x" * 90, b"1 path=/etc/evil\n", kind=b"x"),
+        hostile("tables/0", b"x", kind=b"L"),
+        hostile("meta.json", b"{}"),
+        b"\xff" * 512,
+        bytes(1024),
+    ],
+)
+def test_no_member_of_a_tar_leads_out(database: Database, tmp_path: Path, member: bytes) -> None:
+    good = b"".join(pack_directory(fetch(database, OURS, VENDOR, tmp_path / "rows")))
+    meta_end = 512 + -(-int(good[124:135], 8) // 512) * 512
+    data = memoryview(good[:meta_end] + member + good[meta_end:])
+
+    def take(size: int) -> bytes:
+        nonlocal data
+        part, data = bytes(data[:size]), data[size:]
+        return part
+
+    with pytest.raises(SourceError):
+        unpack(take, tmp_path / "out")
+    written = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if "evil" in p.name}
+    assert written == set()
+
+
+@pytest.mark.parametrize("file", ["../meta.json", "/etc/evil", "..", "", "a/b", "a\0b"])
+def test_no_file_that_meta_json_names_leads_out(
+    database: Database, tmp_path: Path, file: str
+) -> None:
+    with PostgresSource(database.uri, chosen(), fence_of(VENDOR)) as source:
+        files = read(source)
+    meta = json.loads(files[b"meta.json"])
+    meta["tables"][0]["file"] = file
+    save({b"meta.json": json.dumps(meta).encode()}, tmp_path / "rows")
+    with pytest.raises(SourceError, match="no file of its own"):
+        b"".join(pack_directory(tmp_path / "rows"))
