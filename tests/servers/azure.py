@@ -58,7 +58,10 @@ def azure(
     port: int | None = None,
     certificate: Certificate | None = None,
 ) -> Iterator[Azure]:
-    """Run an Azure Blob server while the block runs, by TLS if it has a certificate."""
+    """Run an Azure Blob server while the block runs, by TLS if it has a certificate.
+
+    By TLS it takes Entra's tokens, too: their audience, issuer and dates count, not who signed them.
+    """
     port = port or free_port(host)
     data = directory / "azurite"
     data.mkdir(parents=True, exist_ok=True)
@@ -70,6 +73,7 @@ def azure(
     scheme, ca_file = "http", None
     if certificate:
         command += ["--cert", str(certificate.path), "--key", str(certificate.key)]
+        command += ["--oauth", "basic"]
         scheme, ca_file = "https", str(certificate.path)
     with running(
         command,

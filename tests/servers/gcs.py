@@ -18,7 +18,9 @@ from tests.servers.s3 import is_ok
 from tests.tools import binary
 from weddingbackup.stores.gcs import ForeignCredentials
 
-_ACCOUNT = "keeper@weddings.iam.gserviceaccount.com"
+ACCOUNT = "keeper@weddings.iam.gserviceaccount.com"
+HMAC = {"hmacAccessId": "GOOG1EWEDDINGS", "hmacSecret": "a secret for tests/with+signs"}
+"""The account's HMAC key, as a location's Secret holds it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class GCS:
             "project_id": "weddings",
             "private_key_id": "1",
             "private_key": self.key,
-            "client_email": _ACCOUNT,
+            "client_email": ACCOUNT,
             "token_uri": f"{self.endpoint}/token",
         }
 
@@ -69,7 +71,8 @@ def gcs(
     public.write_bytes(_public_pem(key))
     server = GCS(f"http://{host}:{port}", private_pem(key))
     command = [str(binary("fake-gcs")), "-address", f"{host}:{port}", "-root", str(root)]
-    command += ["-account", _ACCOUNT, "-public-key", str(public)]
+    command += ["-account", ACCOUNT, "-public-key", str(public)]
+    command += ["-hmac-id", HMAC["hmacAccessId"], "-hmac-secret", HMAC["hmacSecret"]]
     command += ["-careless"] if careless else []
 
     def ready() -> bool:

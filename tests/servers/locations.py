@@ -114,6 +114,7 @@ def location(
             bucket=BUCKET,
             endpoint=proxied.endpoint,
             region=place.region,
+            ca_file=getattr(server, "ca_file", None),
         )
         yield Location(place, access, proxied.credentials, proxy, server)
 

@@ -98,7 +98,7 @@ class Spec(Model):
     ca_secret_ref: SecretRef | None = None
     """Secret in the operator's namespace whose key ca.crt holds the authorities (PEM) to trust for this endpoint."""
     credentials_secret_ref: SecretRef
-    """Secret in the operator's namespace with the credentials. Keys for S3 and R2: accessKeyId, secretAccessKey; GCS: serviceAccount.json; Azure: accountName, accountKey."""
+    """Secret in the operator's namespace with the credentials. Keys for S3 and R2: accessKeyId, secretAccessKey; GCS: serviceAccount.json, or serviceAccountEmail to sign by workload identity, with hmacAccessId and hmacSecret to sign by an HMAC key; Azure: accountName with accountKey, with tenantId, clientId and clientSecret, or alone for workload identity."""
     allowed_namespaces: LabelSelector | None = None
     """Only namespaces with these labels may keep copies here; without it, all may. Who loses the right keeps what is there, and can neither add to it nor read it."""
     access_mode: AccessMode = AccessMode.READ_WRITE

@@ -3,23 +3,33 @@
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import google.auth
 import requests
 from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError
-from google.auth.exceptions import RefreshError, TransportError
+from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 from google.oauth2 import service_account
+from requests.adapters import HTTPAdapter
 
 from weddingbackup.resources.tasks import LocationAccess
-from weddingbackup.stores import answers, names
+from weddingbackup.stores import answers, goog4, names
 from weddingbackup.stores.api import LIFETIME, ObjectInfo, PutIntent, SignedRequest
+from weddingbackup.stores.base import BaseKeeper
 from weddingbackup.stores.errors import DeniedError
 
-_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+_SCOPES = [
+    "https://www.googleapis.com/auth/devstorage.read_write",
+    "https://www.googleapis.com/auth/iam",  # for signBlob; what may be done, roles say
+]
+_SIGN_BLOB = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{}:signBlob"
+_SIGNING_THREADS = 32  # signBlob takes one at a time, and some 50 ms for each
 _TIMEOUT = (5, 20)  # to connect, to read; seconds
 _RETRY = DEFAULT_RETRY.with_timeout(10)
 
@@ -32,8 +42,13 @@ class ForeignCredentials(service_account.Credentials):
         return False
 
 
-class GCSKeeper:
-    """A `Keeper` for Google Cloud Storage. Credentials: `serviceAccount.json`, a key file.
+class GCSKeeper(BaseKeeper):
+    """A `Keeper` for Google Cloud Storage.
+
+    Credentials: `serviceAccount.json`, a key file; without it, Application Default Credentials, as
+    Google's workload identity gives them to a pod, list and delete. Who signs is the first of:
+    an HMAC key (`hmacAccessId`, `hmacSecret`), the key file, and IAM's signBlob on behalf of the
+    account `serviceAccountEmail`.
 
     GCS verifies MD5 and CRC32C of what arrives, no SHA-256; so MD5 is what a signature binds.
     """
@@ -48,33 +63,30 @@ class GCSKeeper:
         prefix: str = "",
         lifetime: timedelta = LIFETIME,
     ) -> None:
-        self.location = access.name
-        self._prefix = names.below(access.prefix, prefix)
-        self._lifetime = lifetime
-        account = json.loads(credentials["serviceAccount.json"])
-        kind = ForeignCredentials if access.endpoint else service_account.Credentials
-        key = kind.from_service_account_info(  # type: ignore[no-untyped-call]
-            account, scopes=[_SCOPE]
-        )
-        session = AuthorizedSession(key)  # type: ignore[no-untyped-call]
-        session.verify = access.ca_file or True
+        super().__init__(access, prefix, lifetime)
+        self._signers: ThreadPoolExecutor | None = None
+        self._session: AuthorizedSession
+        self._signer, holder, project = self._open(credentials, foreign=access.endpoint is not None)
+        self._session = AuthorizedSession(holder)  # type: ignore[no-untyped-call]
+        self._session.mount("https://", HTTPAdapter(pool_maxsize=_SIGNING_THREADS))
+        self._session.verify = access.ca_file or True
         self._client = storage.Client(
-            account.get("project_id"),
-            key,
-            _http=session,
+            project,
+            holder,
+            _http=self._session,
             client_options={"api_endpoint": access.endpoint} if access.endpoint else None,
         )
-        self._endpoint = access.endpoint or "https://storage.googleapis.com"
+        self._endpoint = (access.endpoint or "https://storage.googleapis.com").rstrip("/")
         self._bucket = self._client.bucket(access.bucket)
         self.address = f"bucket {access.bucket} at {self._endpoint}"
 
     def sign_puts(self, puts: Sequence[PutIntent]) -> list[SignedRequest]:
         """Requests that create these objects; length, MD5 and create-only are in the signature."""
-        return [self._sign("PUT", put.name, _put_headers(put)) for put in puts]
+        return list(self._sign("PUT", [(put.name, _put_headers(put)) for put in puts]))
 
     def sign_gets(self, names_: Sequence[str]) -> list[SignedRequest]:
         """Requests that read these objects."""
-        return [self._sign("GET", name, {}) for name in names_]
+        return list(self._sign("GET", [(name, {}) for name in names_]))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """All objects whose names begin so, in byte order of the names."""
@@ -109,21 +121,74 @@ class GCSKeeper:
 
     def close(self) -> None:
         """Close the connections."""
+        if self._signers:
+            self._signers.shutdown()
         self._client.close()
 
-    def _sign(self, method: str, name: str, headers: dict[str, str]) -> SignedRequest:
-        expires_at = datetime.now(UTC) + self._lifetime
-        url = self._blob(name).generate_signed_url(
-            version="v4",
-            method=method,
-            expiration=self._lifetime,
-            headers=dict(headers),  # it adds one of its own
-            api_access_endpoint=self._endpoint,
-        )
-        return SignedRequest(method, url, headers, expires_at)
+    def _open(
+        self, credentials: Mapping[str, str], *, foreign: bool
+    ) -> tuple[goog4.Signer, Any, str | None]:
+        """Who signs; what lists and deletes; and the project, where that is known."""
+        signer = None
+        if "hmacAccessId" in credentials:
+            signer = goog4.by_hmac(credentials["hmacAccessId"], credentials["hmacSecret"])
+        if "serviceAccount.json" in credentials:
+            account = json.loads(credentials["serviceAccount.json"])
+            kind = ForeignCredentials if foreign else service_account.Credentials
+            key = kind.from_service_account_info(  # type: ignore[no-untyped-call]
+                account, scopes=_SCOPES
+            )
+            signer = signer or goog4.by_rsa(key.signer_email, key.sign_bytes)
+            return signer, key, account.get("project_id")
+        if signer is None:
+            email = credentials["serviceAccountEmail"]
+            signer = goog4.by_rsa(email, lambda text: self._sign_by_iam(email, text))
+            self._signers = ThreadPoolExecutor(_SIGNING_THREADS, "sign")
+        try:
+            return signer, *google.auth.default(scopes=_SCOPES)
+        except DefaultCredentialsError as error:
+            raise ValueError(
+                f"it has no serviceAccount.json, and there is no other credential: {error}"
+            ) from error
+
+    def _sign(
+        self, method: str, wanted: Sequence[tuple[str, Mapping[str, str]]]
+    ) -> Iterator[SignedRequest]:
+        def sign(one: tuple[str, Mapping[str, str]]) -> SignedRequest:
+            name, headers = one
+            now = datetime.now(UTC)
+            url = goog4.signed_url(
+                self._signer,
+                method,
+                self._endpoint,
+                f"{self._bucket.name}/{self._path(name)}",
+                headers,
+                seconds=int(self._lifetime.total_seconds()),
+                now=now,
+            )
+            return SignedRequest(method, url, headers, now + self._lifetime)
+
+        return self._signers.map(sign, wanted) if self._signers else map(sign, wanted)
+
+    def _sign_by_iam(self, email: str, text: bytes) -> bytes:
+        about = {"location": self.location, "address": f"signing as {email}"}
+        payload = {"payload": base64.b64encode(text).decode()}
+        try:
+            answer = self._session.post(
+                _SIGN_BLOB.format(email), json=payload, timeout=_TIMEOUT[1], verify=True
+            )
+        except RefreshError as error:
+            raise answers.error(answers.Answer(401, "", str(error)), **about) from error
+        except (requests.RequestException, TransportError) as error:
+            raise answers.no_answer(error, "no connection", **about) from error
+        if not answer.ok:
+            # An account that is not there must not be taken for an object that is not.
+            status = 403 if answer.status_code == requests.codes.not_found else answer.status_code
+            raise answers.error(answers.Answer(status, "", _iam_message(answer)), **about)
+        return base64.b64decode(answer.json()["signedBlob"])
 
     def _blob(self, name: str) -> storage.Blob:
-        return self._bucket.blob(self._prefix + names.check(name))
+        return self._bucket.blob(self._path(name))
 
     def _blobs(self, prefix: str, *, versions: bool = False) -> Iterator[storage.Blob]:
         found: Iterator[storage.Blob] = self._client.list_blobs(
@@ -146,7 +211,7 @@ class GCSKeeper:
 
     @contextmanager
     def _errors(self, name: str = "") -> Iterator[None]:
-        where = {"location": self.location, "address": self.address, "name": name}
+        where = self._about(name)
         try:
             yield
         except GoogleAPICallError as error:
@@ -171,3 +236,10 @@ def _put_headers(put: PutIntent) -> dict[str, str]:
         "Content-MD5": base64.b64encode(put.md5).decode(),
         "Content-Length": str(put.size),
     }
+
+
+def _iam_message(answer: requests.Response) -> str:
+    try:
+        return str(answer.json()["error"]["message"])
+    except (KeyError, TypeError, ValueError):
+        return answer.text

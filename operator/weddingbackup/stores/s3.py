@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from weddingbackup.resources.common import Provider
 from weddingbackup.resources.tasks import LocationAccess
 from weddingbackup.stores import answers, names
 from weddingbackup.stores.api import LIFETIME, ObjectInfo, PutIntent, SignedRequest
+from weddingbackup.stores.base import BaseKeeper
 from weddingbackup.stores.errors import DeniedError, StoreError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _READ_SECONDS = 20
 _ATTEMPTS = 3
 
 
-class S3Keeper:
+class S3Keeper(BaseKeeper):
     """A `Keeper` for S3 and R2. Credentials: `accessKeyId`, `secretAccessKey`."""
 
     binds_md5 = False  # SHA-256 is in the signature, which is better
@@ -42,10 +43,8 @@ class S3Keeper:
         prefix: str = "",
         lifetime: timedelta = LIFETIME,
     ) -> None:
-        self.location = access.name
+        super().__init__(access, prefix, lifetime)
         self._bucket = access.bucket
-        self._prefix = names.below(access.prefix, prefix)
-        self._lifetime = lifetime
         self._client: S3Client = boto3.session.Session().client(
             "s3",
             endpoint_url=access.endpoint,
@@ -118,14 +117,14 @@ class S3Keeper:
     def _sign(
         self, method: str, operation: str, parameters: Mapping[str, Any], headers: dict[str, str]
     ) -> SignedRequest:
-        expires_at = datetime.now(UTC) + self._lifetime
+        expires_at = self._expiry()
         url = self._client.generate_presigned_url(
             operation, Params=parameters, ExpiresIn=int(self._lifetime.total_seconds())
         )
         return SignedRequest(method, url, headers, expires_at)
 
     def _where(self, name: str) -> dict[str, Any]:
-        return {"Bucket": self._bucket, "Key": self._prefix + names.check(name)}
+        return {"Bucket": self._bucket, "Key": self._path(name)}
 
     @cached_property
     def _has_versions(self) -> bool:
@@ -146,7 +145,7 @@ class S3Keeper:
 
     @contextmanager
     def _errors(self, name: str = "") -> Iterator[None]:
-        where = {"location": self.location, "address": self.address, "name": name}
+        where = self._about(name)
         try:
             yield
         except ClientError as error:

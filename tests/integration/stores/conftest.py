@@ -1,29 +1,45 @@
 """What the shared suite is run against: each provider at a real server, and a directory."""
 
+import dataclasses
+import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from google.auth.transport.requests import Request
+from google.oauth2 import service_account
 
+from tests.servers.azure import azure
+from tests.servers.certificate import certificate
 from tests.servers.fixtures import locations as locations  # noqa: PLC0414  a fixture
-from tests.servers.locations import Location
-from weddingbackup.stores import DirectoryStore, open_wire
+from tests.servers.gcs import ACCOUNT, GCS, HMAC
+from tests.servers.identity import CLIENT, Service, entra, iam
+from tests.servers.locations import BUCKET, PLACES, Location
+from tests.servers.toxiproxy import toxiproxy
+from weddingbackup.resources.tasks import LocationAccess
+from weddingbackup.stores import DirectoryStore, gcs, open_wire
 from weddingbackup.stores.api import Keeper, Store
 from weddingbackup.stores.retry import Retry
 from weddingbackup.stores.wire import Wire
 from weddingbackup.stores.wirestore import WireStore
 
 _REMOTE = {"S3": "london", "R2": "paris", "GCS": "zurich", "Azure": "dublin"}
+_VARIANTS = ["GCS by HMAC", "GCS by signBlob", "Azure by delegation"]
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A location, with a vault prefix that no other test uses."""
+    """A location, with a vault prefix that no other test uses.
+
+    Attributes:
+        direct: credentials that work when the proxy does not.
+    """
 
     location: Location
     prefix: str
+    direct: Mapping[str, str]
 
     def keeper(self) -> Keeper:
         return self.location.open_keeper(self.prefix)
@@ -46,20 +62,84 @@ class Remote:
         return self.location.open_store(self.prefix, retry=Retry(deadline_seconds=0))
 
 
-@pytest.fixture(params=_REMOTE)
-def remote(request: pytest.FixtureRequest, locations: list[Location]) -> Remote:
-    """Each provider, reached through a proxy without faults."""
-    [location] = [found for found in locations if found.name == _REMOTE[request.param]]
-    location.proxy.heal()
-    return Remote(location, f"vault-{secrets.token_hex(8)}")
+@pytest.fixture(scope="session")
+def delegating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Location, Service]]:
+    """An Azure location that knows an application beside the account's key, and who logs it in."""
+    directory = tmp_path_factory.mktemp("delegating")
+    made = certificate(directory, "127.0.0.1")
+    with (
+        entra(made) as login,
+        azure(directory, certificate=made) as server,
+        toxiproxy(directory) as through,
+    ):
+        server.create_bucket(BUCKET)
+        proxy = through.proxy("delegating", server.endpoint)
+        place = PLACES[-1]
+        access = LocationAccess(
+            name=place.name,
+            provider=place.provider,
+            bucket=BUCKET,
+            endpoint=proxy.in_front_of(server.endpoint),
+            region=place.region,
+            ca_file=server.ca_file,
+        )
+        credentials = {"accountName": server.account, **CLIENT, "authorityHost": login.url}
+        yield Location(place, access, credentials, proxy, server), login
 
 
-@pytest.fixture(params=[*_REMOTE, "directory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+@pytest.fixture
+def signing(
+    locations: list[Location], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Service]:
+    """Google's signBlob, and Application Default Credentials that may use it."""
+    [server] = [found.server for found in locations if isinstance(found.server, GCS)]
+    key_file = tmp_path / "application-default.json"
+    key_file.write_text(json.dumps(server.service_account()))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key_file))
+    # They would ask Google where the data may rest.
+    kind = service_account.Credentials
+    monkeypatch.setattr(kind, "_is_regional_access_boundary_lookup_required", lambda _: False)
+    holder = kind.from_service_account_file(  # type: ignore[no-untyped-call]
+        str(key_file), scopes=["x"]
+    )
+    holder.refresh(Request())
+    with iam(ACCOUNT, server.key, holder.token) as service:
+        monkeypatch.setattr(gcs, "_SIGN_BLOB", service.url)
+        yield service
+
+
+@pytest.fixture(params=[*_REMOTE, *_VARIANTS])
+def remote(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Remote:
+    """Each provider and way of signing, reached through a proxy without faults."""
+    return _remote(request, request.param, monkeypatch)
+
+
+@pytest.fixture(params=[*_REMOTE, *_VARIANTS, "directory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store of each kind."""
     if request.param == "directory":
         return DirectoryStore(tmp_path / "store")
+    return _remote(request, request.param, monkeypatch).store()
+
+
+def _remote(request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch) -> Remote:
+    prefix = f"vault-{secrets.token_hex(8)}"
+    if kind == "Azure by delegation":
+        location, _ = request.getfixturevalue("delegating")
+        # Who logs in is verified by the system's authorities, whatever the location's are.
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", location.access.ca_file)
+        location.proxy.heal()
+        return Remote(location, prefix, location.credentials)
+    provider = kind.partition(" ")[0]
     locations: list[Location] = request.getfixturevalue("locations")
-    [location] = [found for found in locations if found.name == _REMOTE[request.param]]
+    [location] = [found for found in locations if found.name == _REMOTE[provider]]
     location.proxy.heal()
-    return Remote(location, f"vault-{secrets.token_hex(8)}").store()
+    direct = location.server.credentials
+    if kind == "GCS by HMAC":
+        location = dataclasses.replace(location, credentials={**location.credentials, **HMAC})
+        direct = {**direct, **HMAC}
+    elif kind == "GCS by signBlob":
+        request.getfixturevalue("signing")
+        direct = {"serviceAccountEmail": ACCOUNT}
+        location = dataclasses.replace(location, credentials=direct)
+    return Remote(location, prefix, direct)

@@ -136,15 +136,17 @@ def test_an_expired_request_is_refused_by_the_server_and_signed_anew_by_us(remot
 
 def wrong_credentials(remote: Remote) -> Mapping[str, str]:
     right = dict(remote.location.credentials)
-    match remote.location.place.provider:
-        case Provider.S3 | Provider.R2:
-            return {**right, "secretAccessKey": "wrong"}
-        case Provider.GCS:
-            account = json.loads(right["serviceAccount.json"])
-            key = private_pem(rsa.generate_private_key(65537, 2048))
-            return {"serviceAccount.json": json.dumps({**account, "private_key": key})}
-        case Provider.AZURE:
-            return {**right, "accountKey": base64.b64encode(b"wrong").decode()}
+    wrong = {}
+    if remote.location.place.provider is Provider.GCS:
+        right = {**remote.location.server.credentials, **right}
+        account = json.loads(right["serviceAccount.json"])
+        key = private_pem(rsa.generate_private_key(65537, 2048))
+        wrong["serviceAccount.json"] = json.dumps({**account, "private_key": key})
+    for name in right.keys() & {"secretAccessKey", "hmacSecret", "clientSecret"}:
+        wrong[name] = "wrong"
+    if "accountKey" in right:
+        wrong["accountKey"] = base64.b64encode(b"wrong").decode()
+    return {**right, **wrong}
 
 
 USES: list[Callable[[WireStore], object]] = [
@@ -236,7 +238,7 @@ def test_a_put_whose_answer_got_lost_is_a_success_when_the_bytes_are_there(remot
     """The object is stored, its answer is not delivered, and the second try finds it."""
     server = remote.location.server
     access = remote.location.access.model_copy(update={"endpoint": server.endpoint})
-    direct = open_store(access, server.credentials, prefix=remote.prefix)
+    direct = open_store(access, remote.direct, prefix=remote.prefix)
     pauses = []
 
     def is_stored() -> bool:
@@ -307,5 +309,5 @@ def _secrets(remote: Remote) -> Iterator[str]:
     for name, value in remote.location.credentials.items():
         if name == "serviceAccount.json":
             yield json.loads(value)["private_key"].splitlines()[1]
-        elif name in {"secretAccessKey", "accountKey"}:
+        elif name in {"secretAccessKey", "accountKey", "hmacSecret", "clientSecret"}:
             yield value

@@ -1,6 +1,6 @@
 // Fake-gcs is a Google Cloud Storage for tests: fsouza/fake-gcs-server's handler, which believes
 // everybody, behind one that asks who is there. It knows one service account, hands out access
-// tokens for it, verifies V4 signatures with their expiry, and lets a signed put carry the
+// tokens for it, verifies V4 signatures by its key or its HMAC key with their expiry, and lets a signed put carry the
 // preconditions and checksums that the real service honours and the fake one ignores.
 package main
 
@@ -39,8 +39,7 @@ type server struct {
 	careless    bool
 	storage     *fakestorage.Server
 	inner       http.Handler
-	account     string
-	key         *rsa.PublicKey
+	who         *identity
 	accessToken string
 }
 
@@ -49,18 +48,21 @@ func main() {
 	root := flag.String("root", "", "folder of the objects")
 	account := flag.String("account", "", "e-mail address of the service account")
 	keyFile := flag.String("public-key", "", "PEM file with the account's public key")
+	hmacID := flag.String("hmac-id", "", "access id of the account's HMAC key")
+	hmacSecret := flag.String("hmac-secret", "", "secret of the account's HMAC key")
 	careless := flag.Bool("careless", false, "ignore the preconditions of signed puts")
 	flag.Parse()
-	if err := serve(*address, *root, *account, *keyFile, *careless); err != nil {
+	if err := serve(*address, *root, *keyFile, *careless, &identity{account: *account, hmacID: *hmacID, hmacSecret: *hmacSecret}); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func serve(address, root, account, keyFile string, careless bool) error {
+func serve(address, root, keyFile string, careless bool, who *identity) error {
 	key, err := readKey(keyFile)
 	if err != nil {
 		return err
 	}
+	who.key = key
 	storage, err := fakestorage.NewServerWithOptions(fakestorage.Options{
 		StorageRoot: root,
 		PublicHost:  publicHost,
@@ -78,8 +80,7 @@ func serve(address, root, account, keyFile string, careless bool) error {
 		careless:    careless,
 		storage:     storage,
 		inner:       storage.HTTPHandler(),
-		account:     account,
-		key:         key,
+		who:         who,
 		accessToken: randomToken(),
 	}
 	return http.Serve(listener, handler)
@@ -104,7 +105,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // signed answers requests to signed URLs, as the XML API does.
 func (s *server) signed(w http.ResponseWriter, r *http.Request) {
-	if refusal := verify(r, s.account, s.key, time.Now()); refusal != nil {
+	if refusal := verify(r, s.who, time.Now()); refusal != nil {
 		refusal.write(w)
 		return
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto"
+	"crypto/hmac"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
@@ -16,18 +17,47 @@ import (
 	"time"
 )
 
-const algorithm = "GOOG4-RSA-SHA256"
+const (
+	rsaAlgorithm  = "GOOG4-RSA-SHA256"
+	hmacAlgorithm = "GOOG4-HMAC-SHA256"
+)
+
+// identity is the one service account: its key, and the HMAC key that belongs to it.
+type identity struct {
+	account            string
+	key                *rsa.PublicKey
+	hmacID, hmacSecret string
+}
+
+// signed says whether the holder of this id signed the text by this algorithm.
+func (i *identity) signed(algorithm, id, scope, text string, signature []byte) bool {
+	switch {
+	case algorithm == rsaAlgorithm && id == i.account:
+		return signedBy(i.key, text, signature)
+	case algorithm == hmacAlgorithm && i.hmacID != "" && id == i.hmacID:
+		key := []byte("GOOG4" + i.hmacSecret)
+		for _, part := range append(strings.Split(scope, "/"), text) {
+			mac := hmac.New(sha256.New, key)
+			mac.Write([]byte(part))
+			key = mac.Sum(nil)
+		}
+		return hmac.Equal(key, signature)
+	}
+	return false
+}
 
 // verify checks a V4 signature: https://cloud.google.com/storage/docs/authentication/signatures
-func verify(r *http.Request, account string, key *rsa.PublicKey, now time.Time) *refusal {
+func verify(r *http.Request, who *identity, now time.Time) *refusal {
 	query := r.URL.Query()
-	email, scope, _ := strings.Cut(query.Get("X-Goog-Credential"), "/")
+	algorithm := query.Get("X-Goog-Algorithm")
+	id, scope, _ := strings.Cut(query.Get("X-Goog-Credential"), "/")
+	day, _, _ := strings.Cut(query.Get("X-Goog-Date"), "T")
 	signature, err := hex.DecodeString(query.Get("X-Goog-Signature"))
-	if err != nil || email != account || query.Get("X-Goog-Algorithm") != algorithm {
-		return &refusal{http.StatusForbidden, "AccessDenied", "Unknown account, algorithm or signature."}
+	if err != nil || scope != day+"/auto/storage/goog4_request" {
+		return &refusal{http.StatusForbidden, "AccessDenied", "Bad signature or credential scope."}
 	}
-	text := stringToSign(r, query, scope)
-	if !signedBy(key, text, signature) {
+	text := stringToSign(r, query, algorithm, scope)
+	if !who.signed(algorithm, id, scope, text, signature) {
 		return &refusal{http.StatusForbidden, "SignatureDoesNotMatch", "The signature is not the request's."}
 	}
 	// Only now can the dates be believed.
@@ -42,7 +72,7 @@ func verify(r *http.Request, account string, key *rsa.PublicKey, now time.Time) 
 	return nil
 }
 
-func stringToSign(r *http.Request, query url.Values, scope string) string {
+func stringToSign(r *http.Request, query url.Values, algorithm, scope string) string {
 	names := strings.Split(query.Get("X-Goog-SignedHeaders"), ";")
 	var headers strings.Builder
 	for _, name := range names {
@@ -97,7 +127,7 @@ func signedBy(key *rsa.PublicKey, text string, signature []byte) bool {
 // grant answers OAuth's exchange of a signed assertion for an access token (RFC 7523).
 func (s *server) grant(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	if err := checkAssertion(r.PostFormValue("assertion"), s.account, s.key, time.Now()); err != nil {
+	if err := checkAssertion(r.PostFormValue("assertion"), s.who.account, s.who.key, time.Now()); err != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		json.NewEncoder(w).Encode(map[string]string{
 			"error": "invalid_grant", "error_description": err.Error(),
