@@ -1,6 +1,7 @@
 """Where the demo keeps what it needs between its commands, and the names it uses everywhere."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -8,13 +9,28 @@ from tests.tools import cache_folder
 
 CLUSTER: Final = os.environ.get("DEMO_NAME", "demo")
 """Another name is another demo beside it: a test's never takes a person's down."""
-NAMESPACE: Final = "wedding-backup"
+HOME_NAMESPACE: Final = "wedding-backup-system"
+"""The operator's and the broker's, with all credentials."""
 RELEASE: Final = "wedding-backup"
 CLAIM: Final = "portfolio"
 DATABASE: Final = "wedsync"
 DATABASE_SECRET: Final = "wedsync-db"
+VENDOR_LABEL: Final = "wedsync.io/vendor-id"
 TAKEN_AWAY: Final = "london"
 DAMAGED: Final = "frankfurt"
+
+
+@dataclass(frozen=True)
+class Organisation:
+    """A vendor: its namespace, and its number in the platform's database."""
+
+    namespace: str
+    vendor: int
+
+
+PHOTOGRAPHER: Final = Organisation("bella-photography", 1)
+PLANNER: Final = Organisation("chateau-events", 5)
+ORGANISATIONS: Final = (PLANNER, PHOTOGRAPHER)
 
 
 def home() -> Path:

@@ -5,7 +5,7 @@ was, and whether all others are.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final
@@ -134,6 +134,27 @@ def policy_tables(wedding: str) -> list[dict[str, Any]]:
     ]
 
 
+def contract_tables(wedding: str) -> list[dict[str, Any]]:
+    """Give the `tables` of a policy that protects contracts of one wedding alone."""
+    return [{"name": "contracts", "match": {"wedding_id": wedding}}]
+
+
+def shared_tables(label: str) -> list[dict[str, Any]]:
+    """Give the `tables` of a BackupDatabase: a wedding is its planner's, a contract is who signed it's.
+
+    Args:
+        label: the label of a namespace that says which vendor it is.
+    """
+    mine = {"owner": {"column": "vendor_id", "namespaceLabel": label}}
+    planners = {"via": {"table": "weddings", "foreignKey": "wedding_id"}}
+    return [
+        {"name": "weddings", **mine},
+        {"name": "contracts", **mine},
+        *({"name": table, **planners} for table in _CHILDREN if table != "contracts"),
+        {"name": "timeline_notes", "via": {"table": "timeline_events", "foreignKey": "event_id"}},
+    ]
+
+
 def create(uri: str, *, weddings: int = 200, seed: int = 2026) -> None:
     """Make the schema in an empty database, and fill it."""
     chance = random.Random(seed)
@@ -180,15 +201,21 @@ def create(uri: str, *, weddings: int = 200, seed: int = 2026) -> None:
         connection.execute("ANALYZE")
 
 
-def delete_wedding(uri: str, wedding: str) -> None:
-    """Lose a wedding's rows: timeline, guests, contracts and messages. The wedding itself stays."""
+def delete_wedding(uri: str, wedding: str, *, vendors: Sequence[int] | None = None) -> None:
+    """Lose a wedding's rows: timeline, guests, contracts and messages. The wedding itself stays.
+
+    Args:
+        uri: a connection string.
+        wedding: its id.
+        vendors: only these vendors' contracts are lost; all, where none are named.
+    """
     with psycopg.connect(uri) as connection:
         connection.execute("UPDATE messages SET reply_to = NULL WHERE wedding_id = %s", [wedding])
         for table in _CHILDREN:
-            connection.execute(
-                sql.SQL("DELETE FROM {} WHERE wedding_id = %s").format(sql.Identifier(table)),
-                [wedding],
-            )
+            lost = sql.SQL("DELETE FROM {} WHERE wedding_id = %s").format(sql.Identifier(table))
+            if table == "contracts" and vendors is not None:
+                lost += sql.SQL(" AND vendor_id = ANY({})").format(list(vendors))
+            connection.execute(lost, [wedding])
 
 
 def checksum(uri: str, wedding: str) -> dict[str, str]:

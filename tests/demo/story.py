@@ -1,5 +1,8 @@
 """One wedding: backed up to five clouds, lost, and brought back with one cloud gone and one damaged.
 
+Two organisations protect it at once, each from its own namespace: the planner the rows of a database that
+all vendors share, the photographer her photographs and her contract in it.
+
 Every step speaks to real parts as a platform engineer would: kubectl, helm, YAML. The comparison at the end
 is made outside the product: hashes of every file and every row, taken before the loss.
 """
@@ -23,10 +26,15 @@ from tests.demo.places import (
     CLAIM,
     CLUSTER,
     DAMAGED,
+    DATABASE,
     DATABASE_SECRET,
-    NAMESPACE,
+    HOME_NAMESPACE,
+    ORGANISATIONS,
+    PHOTOGRAPHER,
+    PLANNER,
     RELEASE,
     TAKEN_AWAY,
+    Organisation,
     home,
 )
 from tests.demo.volume import Volume
@@ -36,7 +44,7 @@ if TYPE_CHECKING:
     from tests.cluster import Cluster
 
 CHART = Path(__file__).parents[2] / "charts" / "wedding-backup-operator"
-WEDDING = platform.wedding_id(16)
+WEDDING = platform.wedding_id(14)
 POLICY = WEDDING.lower()
 MIB = 1024 * 1024
 ROWS = (
@@ -86,6 +94,10 @@ class Demo:
     def _prepare(self) -> Evidence:
         pictures = photographs.photographs()
         megabytes = photographs.size(pictures) / MIB
+        with self._tell.step(
+            "A planner's namespace and a photographer's, where only vendors' things are"
+        ):
+            self._apply(*(objects.organisation(each) for each in ORGANISATIONS))
         volume = self._volume()
         with self._tell.step(f"Photographs ({megabytes:.0f} MiB) into the volume"):
             volume.create("1Gi")
@@ -95,12 +107,14 @@ class Demo:
         ]
         for cloud in self._services.clouds:
             documents += objects.location(cloud)
+        documents.append(objects.shared_database())
         with self._tell.step(
-            "Registering five locations: three S3 (one of them R2), GCS, Azure Blob"
+            "Registering five locations: three S3 (one of them R2), GCS, Azure Blob; and the database"
         ):
             self._apply(*documents)
-            self._wait("bl", "--all", "--for=condition=Ready", seconds=90, namespaced=False)
-        self._tell.show(self._kubectl("get", "bl"))
+            self._wait("bl", "--all", "--for=condition=Ready", seconds=90)
+            self._wait(f"bdb/{DATABASE}", "--for=condition=Ready", seconds=90)
+        self._tell.show(self._kubectl("get", "bl,bdb"))
         evidence = Evidence(
             volume.hashes(),
             platform.checksum(self._services.database, WEDDING),
@@ -115,26 +129,42 @@ class Demo:
         return evidence
 
     def _back_up(self) -> None:
-        policy = objects.policy(POLICY, WEDDING, platform.policy_tables(WEDDING), self._run)
-        with self._tell.step(
-            f"Policy {POLICY}: Timeline from PostgreSQL, Portfolio from the volume"
+        for which, sources in (
+            (PLANNER, [objects.rows(platform.policy_tables(WEDDING))]),
+            (
+                PHOTOGRAPHER,
+                [objects.rows(platform.contract_tables(WEDDING)), objects.photographs()],
+            ),
         ):
-            self._apply(policy)
-            self._wait(f"wbp/{POLICY}", "--for=condition=Ready", seconds=60)
-            name = self._tell.until(self._ordered_job, "the policy to order a backup", 60)
-        with self._tell.step(f"BackupJob {name}, until all five locations hold every byte"):
-            self._follow("bj", name, {"Complete", "Replicated"})
-        self._tell.show(self._kubectl("-n", NAMESPACE, "get", "bj"))
-        self._tell.show(self._kubectl("-n", NAMESPACE, "get", "bj", name, "-o", ROWS))
+            with self._tell.step(
+                f"{which.namespace}: policy {POLICY} for {' and '.join(s['name'] for s in sources)}"
+            ):
+                self._apply(objects.policy(which, POLICY, WEDDING, sources, self._run))
+                self._wait(f"wbp/{POLICY}", "--for=condition=Ready", seconds=60, where=which)
+        jobs = {which: self._ordered(which) for which in ORGANISATIONS}
+        for which, name in jobs.items():
+            with self._tell.step(
+                f"{which.namespace}: BackupJob {name}, until all five locations hold every byte"
+            ):
+                self._follow(which, "bj", name, {"Complete", "Replicated"})
+            self._tell.show(self._kubectl("-n", which.namespace, "get", "bj"))
+            self._tell.show(self._kubectl("-n", which.namespace, "get", "bj", name, "-o", ROWS))
 
-    def _ordered_job(self) -> str | None:
+    def _ordered(self, which: Organisation) -> str:
         """Name the BackupJob that this run's trigger made, once there is one."""
-        jobs = json.loads(self._kubectl("-n", NAMESPACE, "get", "bj", "-o", "json"))["items"]
-        newest = max(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
-        policy = json.loads(self._kubectl("-n", NAMESPACE, "get", "wbp", POLICY, "-o", "json"))
-        if newest is None or policy["status"].get("lastManualTrigger") != self._run:
-            return None
-        return str(newest["metadata"]["name"])
+
+        def look() -> str | None:
+            here = ("-n", which.namespace, "get", "-o", "json")
+            jobs = json.loads(self._kubectl(*here, "bj"))["items"]
+            newest = max(
+                jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None
+            )
+            policy = json.loads(self._kubectl(*here, "wbp", POLICY))
+            if newest is None or policy["status"].get("lastManualTrigger") != self._run:
+                return None
+            return str(newest["metadata"]["name"])
+
+        return self._tell.until(look, f"{which.namespace}'s policy to order a backup", 60)
 
     def _lose(self) -> None:
         self._services.take_away(TAKEN_AWAY)
@@ -142,17 +172,19 @@ class Demo:
         packs = self._services.damage(DAMAGED)
         self._tell.say(f"{DAMAGED} is damaged: bytes overwritten in {packs} packs")
         with self._tell.step("The photographs and the wedding's rows are deleted"):
-            platform.delete_wedding(self._services.database, WEDDING)
+            vendors = [each.vendor for each in ORGANISATIONS]
+            platform.delete_wedding(self._services.database, WEDDING, vendors=vendors)
             self._volume().empty()
         if self._volume().hashes():
             raise DemoError("the volume should be empty now, and is not")
 
-    def _recover(self) -> dict[str, Any]:
+    def _recover(self) -> dict[Organisation, dict[str, Any]]:
         name = f"bring-it-back-{self._run}"
-        with self._tell.step(f"RecoveryRequest {name}, urgency Emergency"):
-            self._apply(objects.recovery(name, POLICY))
-            request = self._follow("rr", name, {"Complete"})
-        recovered: dict[str, Any] = request["status"]
+        self._apply(*(objects.recovery(which, name, POLICY) for which in ORGANISATIONS))
+        recovered: dict[Organisation, dict[str, Any]] = {}
+        for which in ORGANISATIONS:
+            with self._tell.step(f"{which.namespace}: RecoveryRequest {name}, urgency Emergency"):
+                recovered[which] = self._follow(which, "rr", name, {"Complete"})["status"]
         return recovered
 
     def _compare(self, before: Evidence) -> None:
@@ -175,29 +207,32 @@ class Demo:
             f"and no row of any other wedding changed"
         )
 
-    def _show(self, recovered: dict[str, Any]) -> None:
-        for table in (["get", "bl"], ["-n", NAMESPACE, "get", "wbp,bj,rr"]):
-            self._tell.show(self._kubectl(*table))
-        for source in recovered["sources"]:
-            count = f"{source['rows']} rows" if source.get("rows") else f"{source['files']} files"
-            self._tell.say(
-                f"Recovered {source['name']} ({source['dataClass']}): {count}, "
-                f"{source['bytes'] / MIB:.1f} MiB in {source['durationSeconds']:.1f} s"
+    def _show(self, recovered: dict[Organisation, dict[str, Any]]) -> None:
+        self._tell.show(self._kubectl("get", "bl"))
+        for which, status in recovered.items():
+            self._tell.show(self._kubectl("-n", which.namespace, "get", "wbp,bj,rr"))
+            for source in status["sources"]:
+                count = (
+                    f"{source['rows']} rows" if source.get("rows") else f"{source['files']} files"
+                )
+                self._tell.say(
+                    f"{which.namespace} recovered {source['name']} ({source['dataClass']}): {count}, "
+                    f"{source['bytes'] / MIB:.1f} MiB in {source['durationSeconds']:.1f} s"
+                )
+                for warning in source.get("warnings", []):
+                    self._tell.say(f"  on the way: {warning}")
+            read = ", ".join(
+                f"{row['name']} {row['bytes'] / MIB:.1f} MiB" for row in status["locations"]
             )
-            for warning in source.get("warnings", []):
-                self._tell.say(f"  on the way: {warning}")
-        read = ", ".join(
-            f"{row['name']} {row['bytes'] / MIB:.1f} MiB" for row in recovered["locations"]
-        )
-        self._tell.say(
-            f"Back to {recovered['recoveredTo']} in {recovered['elapsedSeconds']:.1f} s "
-            f"(objective {recovered['objectiveSeconds']} s), read from {read}"
-        )
+            self._tell.say(
+                f"Back to {status['recoveredTo']} in {status['elapsedSeconds']:.1f} s "
+                f"(objective {status['objectiveSeconds']} s), read from {read}"
+            )
 
     # --- kubectl -----------------------------------------------------------------------------------
 
     def _volume(self) -> Volume:
-        return Volume(self._cluster, NAMESPACE, CLAIM, image.NAME)
+        return Volume(self._cluster, PHOTOGRAPHER.namespace, CLAIM, image.NAME)
 
     def _kubectl(self, *arguments: str) -> str:
         return self._cluster.kubectl(*arguments)
@@ -206,16 +241,18 @@ class Demo:
         bundle = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
         self._cluster.kubectl("apply", "-f", "-", input=json.dumps(bundle))
 
-    def _wait(self, *arguments: str, seconds: int, namespaced: bool = True) -> None:
-        where = ["-n", NAMESPACE] if namespaced else []
-        self._kubectl(*where, "wait", *arguments, f"--timeout={seconds}s")
+    def _wait(self, *arguments: str, seconds: int, where: Organisation | None = None) -> None:
+        place = ["-n", where.namespace] if where else []
+        self._kubectl(*place, "wait", *arguments, f"--timeout={seconds}s")
 
-    def _follow(self, kind: str, name: str, wanted: set[str]) -> dict[str, Any]:
+    def _follow(
+        self, which: Organisation, kind: str, name: str, wanted: set[str]
+    ) -> dict[str, Any]:
         """Show an object's progress until all these conditions hold; gives the object."""
 
         def look() -> dict[str, Any] | None:
             found: dict[str, Any] = json.loads(
-                self._kubectl("-n", NAMESPACE, "get", kind, name, "-o", "json")
+                self._kubectl("-n", which.namespace, "get", kind, name, "-o", "json")
             )
             status = found.get("status", {})
             true = {
@@ -247,10 +284,10 @@ def progress_of(status: dict[str, Any]) -> str:
 
 def install(cluster: Cluster) -> None:
     """Install or upgrade the chart, and wait for the operator to be ready."""
-    cluster.kubectl("apply", "-f", "-", input=json.dumps(_namespace()))
+    cluster.kubectl("apply", "-f", "-", input=json.dumps(objects.namespace(HOME_NAMESPACE)))
     repository, _, tag = image.NAME.rpartition(":")
     _helm(
-        cluster, "upgrade", "--install", RELEASE, str(CHART), "--namespace", NAMESPACE,
+        cluster, "upgrade", "--install", RELEASE, str(CHART), "--namespace", HOME_NAMESPACE,
         "--set", f"image.repository={repository},image.tag={tag},image.pullPolicy=IfNotPresent",
         "--set-string", f"podAnnotations.demo/started={time.time_ns()}",
         "--wait", "--timeout", "180s",
@@ -261,22 +298,12 @@ def down() -> None:
     """Remove all that the demo left running; a cluster that was given to us keeps its other things."""
     cluster = up(CLUSTER) if os.environ.get("KUBECONFIG") else None
     if cluster:
-        _helm(cluster, "uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", check=False)
-        cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
+        _helm(cluster, "uninstall", RELEASE, "--namespace", HOME_NAMESPACE, "--wait", check=False)
+        namespaces = [HOME_NAMESPACE, *(each.namespace for each in ORGANISATIONS)]
+        cluster.kubectl("delete", "namespace", *namespaces, "--ignore-not-found")
     cluster_down(CLUSTER)
     services.stop()
     shutil.rmtree(home(), ignore_errors=True)
-
-
-def _namespace() -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {
-            "name": NAMESPACE,
-            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-        },
-    }
 
 
 def _helm(cluster: Cluster, *arguments: str, check: bool = True) -> None:

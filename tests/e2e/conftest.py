@@ -21,7 +21,8 @@ from weddingbackup.resources import schema
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
-    cluster = clusters.up("test")
+    # Not the one of the integration tests: an operator serves all namespaces, and would serve theirs.
+    cluster = clusters.up("e2e")
     if not isinstance(cluster, GivenCluster):
         cluster.load_image(build())
     definitions = "\n---\n".join(schema.render().values())

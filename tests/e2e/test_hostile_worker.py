@@ -126,14 +126,11 @@ def wanted(location: str, data: bytes, name: str | None = None) -> Object:
     return {"location": location, "name": name, "size": len(data), "sha256": sha256, "md5": md5}
 
 
-def carried_out(signed: Object, body: bytes | None = None, **changed: str) -> Asked:
+def carried_out(
+    signed: Object, body: bytes | None = None, *, method: str = "", url: str = ""
+) -> Asked:
     """A signed request as it was signed, but for what is changed in it."""
-    return Asked(
-        changed.get("method", signed["method"]),
-        changed.get("url", signed["url"]),
-        body,
-        signed["headers"],
-    )
+    return Asked(method or signed["method"], url or signed["url"], body, signed["headers"])
 
 
 SHA = "0" * 64
