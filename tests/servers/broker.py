@@ -18,6 +18,7 @@ from tests.servers.locations import Location
 from tests.servers.process import answers, free_port, wait_until
 from weddingbackup.broker.app import create_app
 from weddingbackup.broker.keeping import Keeping
+from weddingbackup.broker.rows import Databases
 from weddingbackup.broker.scope import RefusedError, Scope
 from weddingbackup.resources.backup_job import Announced
 from weddingbackup.resources.backup_location import BackupLocation
@@ -50,12 +51,14 @@ class Jobs:
     Attributes:
         scopes: by token.
         locations: all, by name; their credentials are known.
+        databases: those that are shared, if any are.
     """
 
     locations: Mapping[str, Location]
     scopes: dict[str, Scope] = field(default_factory=dict)
     announced: dict[str, Announced] = field(default_factory=dict)
     progress: list[Progress] = field(default_factory=list)
+    databases: Databases | None = None
 
     async def scope(self, token: str) -> Scope:
         found = self.scopes.get(token)
@@ -102,7 +105,7 @@ class Broker:
 
     def start(self) -> None:
         jobs = self.jobs
-        app = create_app(jobs, Keeping(jobs.credentials), jobs, jobs)
+        app = create_app(jobs, Keeping(jobs.credentials), jobs, jobs, jobs.databases)
         config = uvicorn.Config(
             app,
             host=self._host,

@@ -4,6 +4,7 @@ import http.client
 import json
 import secrets
 import ssl
+import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,9 @@ __all__ = ["postgres"]
 
 pytestmark = pytest.mark.integration
 
+CLIENTS: list[Client] = []
+"""Closed before the broker is, or it would leave its ends of the lines open."""
+
 
 @pytest.fixture
 def database(postgres: Postgres) -> Database:
@@ -88,12 +92,15 @@ def served(database: Database, tmp_path: Path) -> Iterator[Broker]:
         running.stop()
         running.start()
         yield running
+        while CLIENTS:
+            CLIENTS.pop()._pool.clear()
 
 
 def client(served: Broker, tmp_path: Path, token: str) -> Client:
     file = tmp_path / f"token-{token}"
     file.write_text(token)
-    return Client(served.access, file, patience=Retry(deadline_seconds=10))
+    CLIENTS.append(Client(served.access, file, patience=Retry(deadline_seconds=10)))
+    return CLIENTS[-1]
 
 
 def test_rows_come_the_same_by_either_road(
@@ -251,8 +258,6 @@ def test_a_worker_that_goes_away_leaves_nothing_behind(
 
 
 def hostile(name: str, data: bytes = b"", kind: bytes = b"0") -> bytes:
-    import tarfile
-
     info = tarfile.TarInfo(name)
     info.type, info.size = kind, len(data)
     return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512)

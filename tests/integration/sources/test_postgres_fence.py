@@ -61,7 +61,9 @@ def test_a_table_without_a_fence_is_refused(database: Database) -> None:
     table = tables({"name": "vendors", "match": {"id": "1"}})
     for fence in ([], fence_of(VENDOR)):
         with (
-            pytest.raises(SourceError, match="nothing says whose the rows of table public.vendors"),
+            pytest.raises(
+                SourceError, match=r"nothing says whose the rows of table public\.vendors"
+            ),
             PostgresSource(database.uri, table, fence),
         ):
             pass
