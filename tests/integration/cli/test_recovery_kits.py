@@ -13,6 +13,7 @@ from tests.integration.cli.program import Program
 from tests.integration.cli.test_disaster_recovery import FENCES
 from weddingbackup.kube import registry
 from weddingbackup.kube.client import SECRETS, Cluster, connect
+from weddingbackup.resources.recovery_kit import KitRecord
 from weddingbackup.rules import kits
 from weddingbackup.vault.kit import Kit
 
@@ -56,7 +57,7 @@ def kit_files(directory: Path) -> list[Path]:
     return [*directory.glob("*.json"), *directory.glob(".kit-*")]
 
 
-def records(crds: TestCluster, home: str, kit: Kit) -> list[kits.KitRecord]:
+def records(crds: TestCluster, home: str, kit: Kit) -> list[KitRecord]:
     secret: dict[str, dict[str, dict[str, str]]] = secret_of(crds, home, kit)  # type: ignore[assignment]
     return kits.recorded(secret["metadata"]["annotations"])
 
@@ -174,7 +175,7 @@ async def test_a_vault_that_is_erased_in_the_middle_leaves_no_file(
         await registry.adopt(cluster, namespace, namespace=namespace, policy=POLICY)
         asked = registry.record
 
-        async def record(cluster: Cluster, home: str, secret: str, told: kits.KitRecord) -> bool:
+        async def record(cluster: Cluster, home: str, secret: str, told: KitRecord) -> bool:
             if told.written_at is not None:
                 assert kit_files(tmp_path)
                 await cluster.delete(SECRETS, secret, home)
