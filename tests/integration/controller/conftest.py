@@ -4,6 +4,7 @@ Quotas of the organisations' namespaces refuse every pod: what a worker and the 
 tried end to end elsewhere, and played here by what they leave behind.
 """
 
+import asyncio
 import hashlib
 import os
 import secrets
@@ -29,6 +30,7 @@ from weddingbackup.kube.client import (
     REQUESTS,
     SECRETS,
     Cluster,
+    ConflictError,
     Object,
     Resource,
     connect,
@@ -256,17 +258,31 @@ class Home:
         store.close()
 
     async def end_worker(self) -> None:
-        """As Kubernetes tells that a worker has ended well."""
+        """As Kubernetes tells that a backup's worker has ended well."""
         [job] = await self.jobs("backup")
+        await self.end_well(job)
+
+    async def end_well(self, job: Object) -> None:
+        place = (job["metadata"]["name"], job["metadata"]["namespace"])
         moment = rfc3339(datetime.now(UTC))
         conditions = [
             {"type": kind, "status": "True", "reason": "x", "lastTransitionTime": moment}
             for kind in ("SuccessCriteriaMet", "Complete")
         ]
         ended = {"startTime": moment, "completionTime": moment, "conditions": conditions}
-        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
-        patch = {"status": ended}
-        assert await self.cluster.patch(JOBS, name, namespace, patch, subresource="status")
+        async with asyncio.timeout(60):
+            while True:
+                job = await self.cluster.get(JOBS, *place) or {}
+                # The Job's controller writes it, too, and nobody may change it then.
+                started = {key: value for key, value in job["status"].items() if key == "startTime"}
+                version = {"resourceVersion": job["metadata"]["resourceVersion"]}
+                patch = {"metadata": version, "status": {**ended, **started}}
+                try:
+                    await self.cluster.patch(JOBS, *place, patch, subresource="status")
+                except ConflictError:
+                    await asyncio.sleep(0.05)
+                else:
+                    return
 
 
 def condition(body: Object, kind: str) -> Object:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.controller.conftest import Home, condition
+from tests.integration.controller.conftest import Home
 from weddingbackup.controller.handlers import Reconciler
 from weddingbackup.kube.client import BACKUPS, POLICIES
 

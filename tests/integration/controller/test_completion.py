@@ -1,0 +1,208 @@
+"""A backup is completed by what the operator sees at the locations, whatever its worker says."""
+
+import asyncio
+import hashlib
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.integration.controller.conftest import Home, condition
+from weddingbackup.controller import backups
+from weddingbackup.controller.handlers import Reconciler
+from weddingbackup.kube.client import BACKUPS, JOBS, LOCATIONS, POLICIES, Object
+from weddingbackup.resources import names
+
+pytestmark = pytest.mark.integration
+
+
+def phases(backup: Object) -> dict[str, str]:
+    return {row["name"][0]: row["phase"] for row in backup["status"]["locations"]}
+
+
+def reason(backup: Object) -> str:
+    found: str = condition(backup, "Ready")["reason"]
+    return found
+
+
+def later(home: Home, **time: float) -> Home:
+    moment = datetime.now(UTC) + timedelta(**time)
+    return Home(replace(home.context, now=lambda: moment), home.namespace, home.store)
+
+
+async def test_a_manifest_that_a_quorum_is_seen_to_hold_completes_it(home: Home) -> None:
+    going = await home.running_backup(answering="abc")
+    name = await home.announce("ab")
+    await home.end_worker()
+    done = await home.settle(BACKUPS, "one")
+    assert done["status"]["phase"] == "Completed"
+    assert done["status"]["manifest"]["name"] == name
+    assert done["status"]["announced"]["pod"] == "p"  # the broker's word stays as it was
+    assert phases(done) == {"a": "Committed", "b": "Committed", "c": "Lagging"}
+    assert done["status"]["sources"] == going["status"]["sources"]
+    # What c missed is copied to it, with credentials and so at home.
+    await home.settle(BACKUPS, "one")
+    [copy] = await home.jobs("copy")
+    assert copy["metadata"]["namespace"] == home.context.home
+    assert copy["metadata"]["labels"][names.LABEL_OWNER] == going["metadata"]["uid"]
+    assert task(copy)["verify"] is False
+
+
+def task(job: Object) -> Object:
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    [text] = [each["value"] for each in container["env"] if each["name"] == "WEDDINGBACKUP_TASK"]
+    found: Object = json.loads(text)
+    return found
+
+
+async def test_a_report_alone_commits_nothing(home: Home) -> None:
+    await home.running_backup(answering="abc")
+    await home.announce("a")
+    await home.end_worker()
+    failed = await home.settle(BACKUPS, "one")
+    assert (failed["status"]["phase"], reason(failed)) == ("Failed", "NoQuorum")
+    assert "manifest" not in failed["status"]
+
+
+async def test_without_an_announcement_it_has_failed(home: Home) -> None:
+    await home.running_backup(answering="abc")
+    await home.end_worker()
+    assert reason(await home.settle(BACKUPS, "one")) == "NothingAnnounced"
+
+
+@pytest.mark.parametrize(("uid", "quorum"), [("another-job", 2), (None, 1)])
+async def test_a_manifest_of_another_backup_or_for_less_commits_nothing(
+    home: Home, uid: str | None, quorum: int
+) -> None:
+    await home.running_backup(answering="abc")
+    await home.announce("abc", job_uid=uid, quorum=quorum)
+    await home.end_worker()
+    assert reason(await home.settle(BACKUPS, "one")) == "ForeignManifest"
+
+
+async def test_other_bytes_than_were_announced_are_not_there(home: Home) -> None:
+    await home.running_backup(answering="abc")
+    name = await home.announce("a")
+    vault = await home.vault()
+    assert vault is not None
+    # The name of the manifest, and other bytes: as whoever may write to the bucket could leave them.
+    place = home.store.buckets / "weddings" / home.full("b") / vault.kit.prefix / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"other bytes")
+    await home.end_worker()
+    assert reason(await home.settle(BACKUPS, "one")) == "NoQuorum"
+
+
+async def test_who_is_silent_is_asked_again_and_lags_at_last(home: Home) -> None:
+    await home.running_backup(answering="ac")
+    await home.announce("ac")
+    await home.end_worker()
+    asked = await home.settle(BACKUPS, "one")
+    assert (asked["status"]["phase"], reason(asked)) == ("Running", "Confirming")
+    # The Job may be cleaned away meanwhile: nothing is done again.
+    await home.cluster.delete(JOBS, asked["status"]["job"]["name"], home.namespace)
+    done = await later(home, seconds=20).settle(BACKUPS, "one")
+    assert done["status"]["phase"] == "Completed"
+    assert phases(done) == {"a": "Committed", "b": "Lagging", "c": "Committed"}
+
+
+async def test_too_few_that_answer_fail_it_after_a_while(home: Home) -> None:
+    await home.running_backup(answering="a")
+    await home.announce("a")
+    await home.end_worker()
+    asked = await later(home, seconds=60).settle(BACKUPS, "one")
+    assert (asked["status"]["phase"], reason(asked)) == ("Running", "Confirming")
+    failed = await later(home, minutes=4).settle(BACKUPS, "one")
+    assert (failed["status"]["phase"], reason(failed)) == ("Failed", "NoQuorum")
+
+
+async def test_what_a_location_does_not_check_on_arrival_is_verified_first(home: Home) -> None:
+    await home.running_backup(answering="abc", unbound="bc")
+    await home.announce("abc")
+    await home.end_worker()
+    going = await home.settle(BACKUPS, "one")
+    assert (going["status"]["phase"], reason(going)) == ("Running", "Verifying")
+    assert phases(going) == {"a": "Committed", "b": "Lagging", "c": "Lagging"}
+    copies = {task(job)["target"]: job for job in await home.jobs("copy")}
+    assert set(copies) == {home.full("b"), home.full("c")}
+    assert all(task(job)["verify"] for job in copies.values())
+    # Killed here and started again: the same Jobs are found.
+    await home.settle(BACKUPS, "one")
+    assert len(await home.jobs("copy")) == 2
+    await home.end_well(copies[home.full("b")])
+    done = await home.settle(BACKUPS, "one")
+    assert done["status"]["phase"] == "Completed"
+    assert phases(done) == {"a": "Committed", "b": "Committed", "c": "Lagging"}
+
+
+async def test_a_commit_whose_worker_failed_afterwards_counts(home: Home) -> None:
+    going = await home.running_backup(answering="abc")
+    await home.announce("abc")
+    name = going["status"]["job"]["name"]
+    at_once = {"spec": {"activeDeadlineSeconds": 1}}
+    await home.cluster.patch(JOBS, name, home.namespace, at_once)
+    async with asyncio.timeout(60):
+        while True:
+            done = await home.settle(BACKUPS, "one")
+            if done["status"]["phase"] != "Running":
+                break
+            await asyncio.sleep(0.2)
+    assert done["status"]["phase"] == "Completed"
+
+
+async def test_a_worker_that_reports_all_the_time_holds_up_no_decision(home: Home) -> None:
+    """The broker writes its words while the operator decides, at each attempt to write."""
+    await home.working_policy(schedule={"suspend": True})
+    body = await home.add_backup()
+    told = {"at": "2026-12-05T12:00:00.123456Z", "bytesDone": 7}
+    await home.set_status(BACKUPS, "one", {"reported": told})
+    assert await backups.reconcile(home.context, body)
+    planned = await home.get(BACKUPS, "one")
+    assert planned["status"]["phase"] == "Running"
+    assert planned["status"]["reported"] == told
+
+
+async def test_what_works_for_a_backup_goes_with_it(home: Home) -> None:
+    await home.running_backup(answering="abc")
+    await home.announce("ab")
+    await home.end_worker()
+    await home.settle(BACKUPS, "one")
+    await home.settle(BACKUPS, "one")
+    [copy] = await home.jobs("copy")
+    reconciler = Reconciler(home.context)
+    await reconciler.job_moved(copy)  # its owner is there: it is looked at, and nothing goes
+    assert len(await home.jobs("copy")) == 1
+    await reconciler.gone("another-uid")
+    assert len(await home.jobs("copy")) == 1
+    await home.cluster.delete(BACKUPS, "one", home.namespace)
+    await home.add_backup()  # a later one of the same name
+    await reconciler.job_moved(copy)
+    assert await home.jobs("copy") == []
+
+
+async def test_the_bytes_of_a_vault_are_measured_after_a_backup(home: Home) -> None:
+    await home.running_backup(answering="abc")
+    await home.announce("abc")
+    vault = await home.vault()
+    assert vault is not None
+    data = b"x" * 1000
+    name = f"packs/{hashlib.sha256(data).hexdigest()}"
+    for location in "abc":
+        home.put(home.full(location), vault.kit.prefix, name, data)
+    await home.end_worker()
+    await home.settle(BACKUPS, "one")
+    policy = await home.settle(POLICIES, "wedding")
+    there = home.store.buckets / "weddings" / home.full("a") / vault.kit.prefix
+    size = sum(file.stat().st_size for file in there.rglob("*") if file.is_file())
+    assert policy["status"]["storedBytes"] == size > 1000
+
+
+async def test_a_location_that_is_gone_is_not_waited_for(home: Home) -> None:
+    await home.running_backup(answering="ab")
+    await home.announce("ab")
+    await home.cluster.delete(LOCATIONS, home.full("c"))
+    await home.end_worker()
+    done = await home.settle(BACKUPS, "one")
+    assert done["status"]["phase"] == "Completed"
+    assert condition(done, "Replicated")["reason"] == "LocationGone"
