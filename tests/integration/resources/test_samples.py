@@ -13,15 +13,20 @@ pytestmark = pytest.mark.integration
 SAMPLES = sorted((PROJECT / "manifests" / "samples").glob("*.yaml"))
 
 
+VENDOR = "bella-photography"
+
+
 @pytest.fixture(scope="module")
-def home(crds: Cluster) -> Iterator[str]:
-    """The samples' namespace, as install.yaml makes it; removed if it was not there before."""
-    before = crds.kubectl("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name")
-    if not before:
-        crds.kubectl("create", "namespace", NAMESPACE)
-    yield NAMESPACE
-    if not before:
-        crds.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+def home(crds: Cluster) -> Iterator[None]:
+    """The samples' namespaces, the operator's and a vendor's; removed if they were not there before."""
+    made = []
+    for namespace in (NAMESPACE, VENDOR):
+        if not crds.kubectl("get", "namespace", namespace, "--ignore-not-found", "-o", "name"):
+            crds.kubectl("create", "namespace", namespace)
+            made.append(namespace)
+    yield
+    for namespace in made:
+        crds.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
