@@ -137,8 +137,10 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Broker, l
 
 
 @pytest.fixture
-def world(places: tuple[Broker, list[Location]]) -> World:
-    return World(*places)
+def world(places: tuple[Broker, list[Location]]) -> Iterator[World]:
+    world = World(*places)
+    yield world
+    world.http.clear()
 
 
 def test_a_whole_backups_manifest_is_stored_once_and_again(world: World) -> None:
@@ -183,14 +185,10 @@ def test_a_manifest_of_another_job_or_promise_is_refused(world: World) -> None:
     for told in (world.manifest(job="job-two"), world.manifest(quorum=1)):
         world.store(told)
         assert world.put(told) == (403, "NotYours")
-    other = World(world.broker, world.locations)  # another vault's manifest, of this very job
-    told = other.manifest()
-    other.store(told)
-    world.broker.jobs.scopes["first"] = replace(
-        other.broker.jobs.scopes["first"],
-        kit=world.kit,
-        vault=VaultRef(id=world.kit.vault_id, prefix=world.kit.prefix),
-    )
+    own, world.kit = world.kit, Kit.found()  # another vault's manifest, of this very job
+    told = world.manifest()
+    world.kit = own
+    world.store(told)
     assert world.put(told) == (403, "NotYours")
     assert JOB not in world.broker.jobs.announced
 
