@@ -3,6 +3,7 @@
 from weddingbackup.sources.postgres.archive import pack, pack_directory, unpack
 from weddingbackup.sources.postgres.difference import TableChanges
 from weddingbackup.sources.postgres.export import PostgresSource
+from weddingbackup.sources.postgres.fences import look
 from weddingbackup.sources.postgres.recovery import Applied, apply
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "PostgresSource",
     "TableChanges",
     "apply",
+    "look",
     "pack",
     "pack_directory",
     "unpack",

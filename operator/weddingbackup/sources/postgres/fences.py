@@ -21,7 +21,14 @@ from weddingbackup.sources.postgres.catalog import (
     read_catalog,
     read_counters,
 )
-from weddingbackup.sources.postgres.connection import Connection, passes, translate
+from weddingbackup.sources.postgres.connection import (
+    Connection,
+    configure,
+    connect,
+    passes,
+    plain_errors,
+    translate,
+)
 from weddingbackup.sources.postgres.plan import Restored, columns_of
 from weddingbackup.sources.postgres.selection import (
     Chosen,
@@ -44,6 +51,22 @@ def read_fences(connection: Connection, fence: Sequence[Table]) -> dict[Name, Ch
     """
     catalog = read_catalog(connection, [name_of(table) for table in fence])
     return {chosen.name: chosen for chosen in choose(fence, catalog, exact=True)}
+
+
+def look(uri: str, tables: Sequence[Table]) -> None:
+    """See whether all tables are there, with the columns and foreign keys that say whose rows are.
+
+    Raises:
+        SourceError: they are not, or this connection cannot see them.
+        SourceUnavailableError: nobody answers.
+    """
+    connection = connect(uri)
+    try:
+        with plain_errors("looking at the tables"), connection.transaction():
+            configure(connection, shared=True)
+            read_fences(connection, tables)
+    finally:
+        connection.close()
 
 
 def try_values(connection: Connection, chosen: Sequence[Chosen]) -> None:
