@@ -114,7 +114,7 @@ def recovered(*phases: recovery_request.SourcePhase) -> recovery_request.Status:
     status = REQUEST.status.model_copy(
         update={"phase": recovery_request.Phase.RECOVERING, "sources": rows}
     )
-    return recovery.assess(REQUEST.model_copy(update={"status": status}), {}, {}, now=NOW)
+    return recovery.assess(REQUEST.model_copy(update={"status": status}), {}, now=NOW)
 
 
 def assessed(
@@ -152,7 +152,7 @@ REQUEST_PHASE = recovery_request.Phase
 STATUSES: list[tuple[str, KindStatus, str, Reading]] = [
     ("a job waits its turn", backup.waiting(JOB, PASSING, now=NOW), "Pending", Reading.IN_PROGRESS),
     ("a job cannot start", backup.waiting(JOB, PROBLEM, now=NOW), "Pending", Reading.FAILED),
-    ("a job runs", backup.assess(JOB, None, None, now=NOW).status, "Running", Reading.IN_PROGRESS),
+    ("a job runs", backup.assess(JOB, None, now=NOW).status, "Running", Reading.IN_PROGRESS),
     ("a job is done everywhere", job_completed(COMMITTED, COMMITTED), "Completed", Reading.CURRENT),
     ("a job is done at a quorum", job_completed(COMMITTED, LAGGING), "Completed", Reading.CURRENT),
     ("a job failed", backup.failed(JOB, PROBLEM, now=NOW), "Failed", Reading.FAILED),
