@@ -97,8 +97,9 @@ demo-down: $(READY) ## Remove all that the demo left running
 	$(BIN)/python -m tests.demo down
 
 .PHONY: bench
-bench: $(READY) ## The engine beside restic, alternating, median of five
+bench: $(READY) ## The engine beside restic, the broker beside boto3; alternating, median of five
 	$(BIN)/python -m tests.benchmarks.engine
+	$(BIN)/python -m tests.benchmarks.broker
 
 .PHONY: clean
 clean: ## Remove the virtual environment and build products
