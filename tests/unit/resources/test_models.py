@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from tests import objects
 from weddingbackup.resources.backup_job import BackupJob
 from weddingbackup.resources.base import Condition, ConditionStatus
-from weddingbackup.resources.common import DataClass, Provider, Table
+from weddingbackup.resources.common import DataClass, Table
 from weddingbackup.resources.reports import BackupReport, LocationReport, ProgressLine
 from weddingbackup.resources.schema import KINDS
 from weddingbackup.resources.tasks import (
     BackupTask,
-    LocationAccess,
+    BrokerAccess,
     ObjectRef,
     SourceTask,
     VaultRef,
@@ -100,9 +100,8 @@ def test_a_task_survives_its_journey() -> None:
         job=ObjectRef(namespace="n", name="j", uid="u"),
         scheduled_at=NOW,
         vault=VaultRef(id="00", prefix="p"),
-        locations=[
-            LocationAccess(name="l", provider=Provider.R2, bucket="b", region="auto", endpoint="e")
-        ],
+        broker=BrokerAccess(url="https://b", authorities="PEM"),
+        locations=["l"],
         quorum=2,
         sources=[
             SourceTask(name="s", data_class=DataClass.GUESTS, volume=VolumeSource(path="/data/s"))
