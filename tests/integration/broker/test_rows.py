@@ -5,7 +5,7 @@ import json
 import secrets
 import ssl
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from tests.integration.sources.test_postgres_fence import (
     fence_of,
     fetch,
 )
-from tests.servers.broker import Broker, broker
+from tests.servers.broker import Broker, Jobs
 from tests.servers.fixtures import postgres
 from tests.servers.postgres import Postgres
 from tests.servers.process import wait_until
@@ -48,8 +48,7 @@ __all__ = ["postgres"]
 
 pytestmark = pytest.mark.integration
 
-CLIENTS: list[Client] = []
-"""Closed before the broker is, or it would leave its ends of the lines open."""
+Clients = Callable[[str], Client]
 
 
 @pytest.fixture
@@ -62,51 +61,65 @@ def database(postgres: Postgres) -> Database:
 class Shared:
     """One shared database, for any job of organisation VENDOR."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
+    uri = ""
 
     async def rows(self, _scope: Scope, _source: str) -> SharedRows:
         return SharedRows(self.uri, chosen(), fence_of(VENDOR))
 
 
+SHARED = Shared()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    jobs = Jobs({}, databases=SHARED)
+    for purpose in Purpose:
+        jobs.scopes[purpose] = Scope(
+            purpose=purpose,
+            namespace="bella",
+            labels={},
+            pod=purpose,
+            pod_uid=purpose,
+            owner=ObjectRef(namespace="bella", name="job", uid="job"),
+            policy="w",
+            vault=VaultRef(id="v", prefix="v"),
+            kit=Kit.found(),
+            classes=frozenset({DataClass.TIMELINE}),
+            locations={},
+            quorum=0,
+            sources={"planning": DataClass.TIMELINE},
+        )
+    served = Broker(jobs, tmp_path_factory.mktemp("broker"))
+    served.start()
+    yield served
+    served.stop()
+
+
 @pytest.fixture
-def served(database: Database, tmp_path: Path) -> Iterator[Broker]:
-    with broker({}, tmp_path / "broker") as running:
-        running.jobs.databases = Shared(database.uri)
-        for purpose in Purpose:
-            running.jobs.scopes[purpose] = Scope(
-                purpose=purpose,
-                namespace="bella",
-                labels={},
-                pod=purpose,
-                pod_uid=purpose,
-                owner=ObjectRef(namespace="bella", name="job", uid="job"),
-                policy="w",
-                vault=VaultRef(id="v", prefix="v"),
-                kit=Kit.found(),
-                classes=frozenset({DataClass.TIMELINE}),
-                locations={},
-                quorum=0,
-                sources={"planning": DataClass.TIMELINE},
-            )
-        running.stop()
-        running.start()
-        yield running
-        while CLIENTS:
-            CLIENTS.pop()._pool.clear()
+def served(running: Broker, database: Database) -> Broker:
+    SHARED.uri = database.uri
+    return running
 
 
-def client(served: Broker, tmp_path: Path, token: str) -> Client:
-    file = tmp_path / f"token-{token}"
-    file.write_text(token)
-    CLIENTS.append(Client(served.access, file, patience=Retry(deadline_seconds=10)))
-    return CLIENTS[-1]
+@pytest.fixture
+def client(served: Broker, tmp_path: Path) -> Iterator[Callable[[str], Client]]:
+    made: list[Client] = []
+
+    def make(token: str) -> Client:
+        file = tmp_path / f"token-{token}"
+        file.write_text(token)
+        made.append(Client(served.access, file, patience=Retry(deadline_seconds=10)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each._pool.clear()
 
 
 def test_rows_come_the_same_by_either_road(
-    database: Database, served: Broker, tmp_path: Path
+    database: Database, client: Clients, tmp_path: Path
 ) -> None:
-    source = shared_source(client(served, tmp_path, "backup"), "planning", tmp_path)
+    source = shared_source(client("backup"), "planning", tmp_path)
     with PostgresSource(database.uri, chosen(), fence_of(VENDOR)) as direct:
         wanted = read(direct)
     assert {k: v for k, v in read(source).items() if k != b"meta.json"} == {
@@ -169,47 +182,47 @@ def test_a_tar_that_breaks_off_is_asked_for_again_and_never_taken(
 
 
 def test_a_wedding_comes_back_through_the_broker(
-    database: Database, served: Broker, tmp_path: Path
+    database: Database, client: Clients, tmp_path: Path
 ) -> None:
     directory = fetch(database, OURS, VENDOR, tmp_path / "rows")
     ours = platform.checksum(database.uri, OURS)
     platform.delete_wedding(database.uri, OURS)
     others = platform.checksum_others(database.uri, OURS)
-    applied = put_back(client(served, tmp_path, "restore"), "planning", directory)
+    applied = put_back(client("restore"), "planning", directory)
     assert applied.rows == sum(int(text.split()[0]) for text in ours.values())
     assert platform.checksum(database.uri, OURS) == ours
     assert platform.checksum_others(database.uri, OURS) == others
 
 
-def refused(served: Broker, tmp_path: Path, directory: Path) -> BrokerError:
+def refused(client: Clients, directory: Path) -> BrokerError:
     with pytest.raises(BrokerError) as refusal:
-        put_back(client(served, tmp_path, "restore"), "planning", directory)
+        put_back(client("restore"), "planning", directory)
     return refusal.value
 
 
-def test_a_tar_is_believed_in_nothing(database: Database, served: Broker, tmp_path: Path) -> None:
+def test_a_tar_is_believed_in_nothing(database: Database, client: Clients, tmp_path: Path) -> None:
     before = database.content()
     theirs = fetch(database, THEIRS, "3", tmp_path / "theirs")
-    error = refused(served, tmp_path, theirs)
+    error = refused(client, theirs)
     assert error.refusal.code is RefusalCode.SOURCE_FAILED
     assert "have keys that others have" in str(error)
     assert database.content() == before
 
 
 def test_more_than_there_is_room_for_is_refused(
-    database: Database, served: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, client: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_rows, "_LARGEST", 10_000)
-    error = refused(served, tmp_path, fetch(database, OURS, VENDOR, tmp_path / "rows"))
+    error = refused(client, fetch(database, OURS, VENDOR, tmp_path / "rows"))
     assert error.refusal.code is RefusalCode.TOO_MUCH
 
 
 @pytest.mark.parametrize(("token", "source"), [("restore", "planning"), ("backup", "photos")])
 def test_a_job_reads_its_own_sources_alone(
-    served: Broker, tmp_path: Path, token: str, source: str
+    client: Clients, tmp_path: Path, token: str, source: str
 ) -> None:
     with pytest.raises(BrokerError) as refusal:
-        client(served, tmp_path, token).get_rows(source, tmp_path / "tar")
+        client(token).get_rows(source, tmp_path / "tar")
     assert refusal.value.refusal.code is RefusalCode.NOT_YOURS
     assert not (tmp_path / "tar").exists()
 
@@ -219,22 +232,22 @@ def test_a_job_reads_its_own_sources_alone(
     [("wrong", RefusalCode.SOURCE_FAILED), ("", RefusalCode.SOURCE_UNAVAILABLE)],
 )
 def test_no_password_is_told(
-    database: Database, served: Broker, tmp_path: Path, password: str, code: RefusalCode
+    database: Database, client: Clients, tmp_path: Path, password: str, code: RefusalCode
 ) -> None:
     uri = (
         database.server.uri("postgres", user="postgres", password="hunter2")
         if password
         else "postgresql://postgres:hunter2@127.0.0.1:1/x"
     )
-    served.jobs.databases.uri = uri  # type: ignore[union-attr]
+    SHARED.uri = uri
     with pytest.raises(BrokerError) as refusal:
-        client(served, tmp_path, "backup").get_rows("planning", tmp_path / "tar")
+        client("backup").get_rows("planning", tmp_path / "tar")
     assert refusal.value.refusal.code is code
     assert "hunter2" not in str(refusal.value)
 
 
 def test_a_worker_that_goes_away_leaves_nothing_behind(
-    database: Database, served: Broker, tmp_path: Path
+    database: Database, served: Broker, client: Clients, tmp_path: Path
 ) -> None:
     database.run(f"""
         INSERT INTO messages (id, wedding_id, sender, body, sent_at)
@@ -254,7 +267,7 @@ def test_a_worker_that_goes_away_leaves_nothing_behind(
     line.close()
     wait_until(lambda: not database.sessions(), seconds=60, what="the sessions' end")
     # And its place is free again.
-    client(served, tmp_path, "backup").get_rows("planning", tmp_path / "tar")
+    client("backup").get_rows("planning", tmp_path / "tar")
 
 
 def hostile(name: str, data: bytes = b"", kind: bytes = b"0") -> bytes:

@@ -144,14 +144,14 @@ class Files:
     def __init__(self, directory: Path, database: Database) -> None:
         self.directory, self.database = directory, database
 
-    def lines(self, table: str, change: Callable[[list[list[str]]], None]) -> None:
+    def lines(self, table: str, change: Callable[[list[list[str]]], Any]) -> Any:
         file = self.directory / "tables" / f"public.{table}.copy"
         rows = [line.split("\t") for line in file.read_text().splitlines()]
         change(rows)
         file.write_text("".join("\t".join(row) + "\n" for row in rows))
         self.meta(lambda meta: self._of(meta, table).update(rows=len(rows)))
 
-    def meta(self, change: Callable[[dict[str, Any]], Any]) -> None:
+    def meta(self, change: Callable[[dict[str, Any]], Any]) -> Any:
         file = self.directory / "meta.json"
         meta = json.loads(file.read_text())
         change(meta)
@@ -183,7 +183,7 @@ def their(table: str, column: str) -> str:
 
 def without_column(files: Files, table: str, column: int) -> None:
     files.meta(lambda meta: Files._of(meta, table)["columns"].pop(column))
-    files.lines(table, lambda rows: [row.pop(column) for row in rows] and None)
+    files.lines(table, lambda rows: [row.pop(column) for row in rows])
 
 
 ATTACKS: dict[str, tuple[Callable[[Files], Any], str]] = {
@@ -239,7 +239,7 @@ ATTACKS: dict[str, tuple[Callable[[Files], Any], str]] = {
     "another match in meta.json": (
         lambda f: (
             f.meta(lambda m: Files._of(m, "guests")["table"].update(match={"wedding_id": THEIRS})),
-            f.lines("guests", lambda rows: [row.__setitem__(0, THEIRS) for row in rows] and None),
+            f.lines("guests", lambda rows: [row.__setitem__(0, THEIRS) for row in rows]),
         ),
         "have keys that others have",
     ),
