@@ -266,7 +266,7 @@ def test_a_locations_file_that_is_wrong_is_told_without_its_secrets(
 def test_the_definitions_of_the_kinds_are_written_and_checked(program: Program) -> None:
     assert program.run("crds", "--output", "crds").returncode == 0
     files = sorted((program.directory / "crds").iterdir())
-    assert len(files) == 5
+    assert len(files) == 6
     assert program.run("crds", "--check", "crds").returncode == 0
     assert program.run("crds").stdout.count("kind: CustomResourceDefinition") == 5
     files[0].write_text("spoiled")
