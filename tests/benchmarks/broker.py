@@ -72,7 +72,7 @@ def running(work: Path, locations: list[dict[str, Any]], sign_blob: str) -> Iter
     }
     (work / "token").write_text(token_for("bench"))
     (work / "plan.json").write_text(json.dumps(plan))
-    command = [sys.executable, "-m", "tests.benchmarks.transfer", "serve", work / "plan.json"]
+    command = [sys.executable, "-m", "tests.benchmarks.transfer", "serve", str(work / "plan.json")]
     with (
         (work / "broker.log").open("wb") as log,
         subprocess.Popen(
@@ -115,7 +115,14 @@ def move(broker: _Broker, work: Path, bucket: Path, rounds: int) -> tuple[Moves,
 
 def _once(party: str, step: str, work: Path) -> tuple[float, Run]:
     log = work / "run.log"
-    command = [sys.executable, "-m", "tests.benchmarks.transfer", party, step, work / "plan.json"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.transfer",
+        party,
+        step,
+        str(work / "plan.json"),
+    ]
     run = measure.run(command, {}, log)
     return float(log.read_text()), run
 
@@ -123,7 +130,7 @@ def _once(party: str, step: str, work: Path) -> tuple[float, Run]:
 def sign(broker: _Broker, seconds: float) -> dict[str, dict[str, float]]:
     """Signatures a second, by wall clock and by the broker's processor time."""
     client = transfer.client(broker.plan)
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for name in (one.name for one in client.open().locations):
         puts = [
             messages.Put(

@@ -75,7 +75,8 @@ def serve(plan: dict[str, Any]) -> None:
     ]
     gcs._SIGN_BLOB = plan["sign_blob"]
     # It would ask Google where the data may rest.
-    service_account.Credentials._is_regional_access_boundary_lookup_required = lambda _: False
+    kind = service_account.Credentials
+    setattr(kind, "_is_regional_access_boundary_lookup_required", lambda _: False)  # noqa: B010
     jobs = Jobs({place.name: place for place in places})
     kit = Kit.found()
     jobs.scopes[token_for("bench")] = Scope(
@@ -127,7 +128,7 @@ def sdk(plan: dict[str, Any], objects: Objects, step: str, each: Each, *, tuned:
     [found] = [one for one in plan["locations"] if one["access"]["name"] == plan["bulk"]]
     access, credentials = LocationAccess.model_validate(found["access"]), found["credentials"]
     options: dict[str, Any] = {}
-    s3: dict[str, Any] = {"addressing_style": "path"}
+    s3: Any = {"addressing_style": "path"}
     if tuned:
         options["request_checksum_calculation"] = "when_required"
         options["response_checksum_validation"] = "when_required"

@@ -26,7 +26,10 @@ from weddingbackup.stores.wire import Wire
 from weddingbackup.stores.wirestore import WireStore
 
 _REMOTE = {"S3": "london", "R2": "paris", "GCS": "zurich", "Azure": "dublin"}
-_VARIANTS = ["GCS by HMAC", "GCS by signBlob", "Azure by delegation"]
+_DELEGATED = "Azure by delegation"
+_VARIANTS = ["GCS by HMAC", "GCS by signBlob", _DELEGATED]
+IN_THE_CLEAR = [*_REMOTE, *_VARIANTS[:-1]]
+"""Those without TLS, whose answers can be cut off without cutting off the handshake."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 def _remote(request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch) -> Remote:
     prefix = f"vault-{secrets.token_hex(8)}"
-    if kind == "Azure by delegation":
+    if kind == _DELEGATED:
         location, _ = request.getfixturevalue("delegating")
         # Who logs in is verified by the system's authorities, whatever the location's are.
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", location.access.ca_file)

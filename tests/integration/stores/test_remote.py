@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.integration.stores.conftest import Remote
+from tests.integration.stores.conftest import IN_THE_CLEAR, Remote
 from tests.servers.gcs import private_pem
 from tests.servers.process import wait_until
 from weddingbackup.resources.common import Provider
@@ -234,6 +234,7 @@ def test_a_body_that_ends_early_is_never_returned(remote: Remote, length: int | 
         remote.store_that_gives_up().get("packs/one", length=length)
 
 
+@pytest.mark.parametrize("remote", IN_THE_CLEAR, indirect=True)
 def test_a_put_whose_answer_got_lost_is_a_success_when_the_bytes_are_there(remote: Remote) -> None:
     """The object is stored, its answer is not delivered, and the second try finds it."""
     server = remote.location.server
