@@ -4,7 +4,7 @@ Each step writes down what it decided before it acts on it, and acts so that doi
 once. Where the operator can be killed, a comment says how the next reconcile goes on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from weddingbackup.controller import access, broker, commits, workers
 from weddingbackup.controller.context import Context
@@ -243,10 +243,14 @@ async def _confirm(context: Context, backup: BackupJob) -> Status:
         )
         return rules.failed(backup, problem, now=context.now())
     rows = commit.rows(status.locations, seen.sights, known)
+    holders = [name for name, sight in seen.sights.items() if sight is Sight.THERE]
+    holders += rules.committed_rows(status)
     for number, row in enumerate(rows):
         unverified = row.phase is not LocationPhase.COMMITTED
         if unverified and seen.sights.get(row.name) is Sight.THERE:
-            rows[number] = await _catch_up(context, backup, row, known, status.announced.name)
+            rows[number] = await _catch_up(
+                context, backup, row, known, status.announced.name, holders
+            )
     moment = plain.point_time if plain else None
     return commit.judge(backup, rows, seen.sights, moment, now=context.now())
 
@@ -271,18 +275,23 @@ async def _replicate(context: Context, backup: BackupJob) -> Status | None:
         if row.phase is LocationPhase.COMMITTED:
             next_rows.append(row)
         else:
-            next_rows.append(await _catch_up(context, backup, row, serving, manifest.name))
+            holders = rules.committed_rows(backup.status)
+            next_rows.append(await _catch_up(context, backup, row, serving, manifest.name, holders))
     return rules.complete(backup, next_rows, now=context.now())
 
 
-async def _catch_up(
+async def _catch_up(  # noqa: PLR0917  a Job is of many things
     context: Context,
     backup: BackupJob,
     row: LocationStatus,
     locations: Mapping[str, BackupLocation],
     manifest: str,
+    holders: Iterable[str],
 ) -> LocationStatus:
-    """Have one location filled, or what it has verified, by a Job in the operator's namespace."""
+    """Have one location filled, or what it has verified, by a Job in the operator's namespace.
+
+    It reads only where the commit is known to be: a location that is down would only cost time.
+    """
     owner = Owner.of(BACKUPS, backup)
     name = jobs.job_name("cp", backup.metadata.name, row.name, uid=backup.metadata.uid)
     try:
@@ -293,10 +302,8 @@ async def _catch_up(
         if decision.delete and seen is not None:
             await workers.remove(context, seen)
         if decision.create:
-            # Only from where the commit is known to be: a location that is down would only cost time.
-            holders = (*rules.committed_rows(backup.status), row.name)
             taking_part = await access.with_credentials(
-                context, (locations[each] for each in holders if each in locations)
+                context, (locations[x] for x in sorted({*holders, row.name}) if x in locations)
             )
             body = _build_copy(context, backup, name, row.name, taking_part, manifest)
             await workers.create(context, body, owner)
