@@ -268,7 +268,7 @@ def test_the_definitions_of_the_kinds_are_written_and_checked(program: Program) 
     files = sorted((program.directory / "crds").iterdir())
     assert len(files) == 6
     assert program.run("crds", "--check", "crds").returncode == 0
-    assert program.run("crds").stdout.count("kind: CustomResourceDefinition") == 5
+    assert program.run("crds").stdout.count("kind: CustomResourceDefinition") == 6
     files[0].write_text("spoiled")
     wrong = program.run("crds", "--check", "crds")
     assert (wrong.returncode, files[0].name in wrong.stderr) == (1, True)
