@@ -13,12 +13,13 @@ from typing import Any
 import kopf
 import structlog
 
-from weddingbackup.controller import backups, erasure, locations, policies, recoveries
+from weddingbackup.controller import backups, databases, erasure, locations, policies, recoveries
 from weddingbackup.controller.context import Context
 from weddingbackup.controller.locations import Watch
 from weddingbackup.kube import jobs
 from weddingbackup.kube.client import (
     BACKUPS,
+    DATABASES,
     JOBS,
     LOCATIONS,
     POLICIES,
@@ -28,6 +29,7 @@ from weddingbackup.kube.client import (
     Resource,
 )
 from weddingbackup.resources import names
+from weddingbackup.resources.backup_database import Status as DatabaseStatus
 from weddingbackup.resources.backup_job import Phase as BackupPhase
 from weddingbackup.resources.backup_job import Status as BackupStatus
 from weddingbackup.resources.kind import KindStatus
@@ -48,6 +50,7 @@ _RUNNING_SECONDS = 2.0
 _WAITING_SECONDS = 30.0
 _RECOVERY_SECONDS = 1.0
 _ERASURE_SECONDS = 3.0
+_DATABASE_SECONDS = 60.0
 
 Reconcile = Callable[[Context, Object], Awaitable[bool]]
 
@@ -55,6 +58,7 @@ _RECONCILES: Mapping[Resource, Reconcile] = {
     POLICIES: policies.reconcile,
     BACKUPS: backups.reconcile,
     REQUESTS: recoveries.reconcile,
+    DATABASES: databases.reconcile,
 }
 
 
@@ -62,6 +66,7 @@ _STATUSES: Mapping[Resource, type[KindStatus]] = {
     POLICIES: PolicyStatus,
     BACKUPS: BackupStatus,
     REQUESTS: RequestStatus,
+    DATABASES: DatabaseStatus,
 }
 
 
@@ -202,6 +207,7 @@ def register(reconciler: Reconciler) -> kopf.OperatorRegistry:
     _every(registry, BACKUPS, _settler(reconciler, BACKUPS), _WAITING_SECONDS, _is_waiting)
     _every(registry, REQUESTS, _settler(reconciler, REQUESTS), _RECOVERY_SECONDS, _is_recovering)
     _every(registry, REQUESTS, _settler(reconciler, REQUESTS), _WAITING_SECONDS, _is_planning)
+    _every(registry, DATABASES, _settler(reconciler, DATABASES), _DATABASE_SECONDS, _always)
     _register_erasure(registry, reconciler)
     _register_workers(registry, reconciler)
     return registry

@@ -184,7 +184,7 @@ class BackupJob(Kind):
             Column("Policy", ".spec.policyRef.name"),
             Column("Reason", ".spec.reason"),
             Column("Phase", ".status.phase"),
-            Column("Progress", ".status.progress.percent", "integer"),
+            Column("Progress(%)", ".status.progress.percent", "integer"),
             Column("Copies", ".status.committedCopies"),
             Column("Started", ".status.startedAt", "date"),
             Column("Message", ".status.message", priority=1),

@@ -155,7 +155,7 @@ class BackupLocation(Kind):
             Column("Provider", ".spec.provider"),
             Column("Region", ".spec.region"),
             Column("Phase", ".status.phase"),
-            Column("Latency", ".status.latencyMilliseconds", "integer"),
+            Column("Latency(ms)", ".status.latencyMilliseconds", "integer"),
             Column("Last-Probe", ".status.lastProbeTime", "date"),
             Column("Message", ".status.message", priority=1),
             AGE,

@@ -73,7 +73,7 @@ def test_a_jobs_row_says_how_far_it_is(own_api: ApiServer) -> None:
     )
     shown = row(own_api, "bj")
     assert (shown["POLICY"], shown["REASON"]) == ("w-2026-1205-017", "Manual")
-    assert (shown["PHASE"], shown["PROGRESS"], shown["COPIES"]) == ("Running", "42", "3/5")
+    assert (shown["PHASE"], shown["PROGRESS(%)"], shown["COPIES"]) == ("Running", "42", "3/5")
 
 
 def test_a_requests_row_says_what_was_recovered_and_how_fast(own_api: ApiServer) -> None:
@@ -91,7 +91,7 @@ def test_a_requests_row_says_what_was_recovered_and_how_fast(own_api: ApiServer)
     )
     shown = row(own_api, "rr")
     assert (shown["PHASE"], shown["RECOVERED-TO"]) == ("Completed", MOMENT)
-    assert (shown["ELAPSED"], shown["OBJECTIVE"], shown["FROM"]) == ("21.5", "60", "4")
+    assert (shown["ELAPSED(S)"], shown["OBJECTIVE(S)"], shown["FROM"]) == ("21.5", "60", "4")
 
 
 def test_kubectl_waits_for_our_conditions(own_api: ApiServer) -> None:
