@@ -3,6 +3,7 @@
 Only the authority is the test's own: tokens stand for the scopes that the test puts there.
 """
 
+import asyncio
 import hashlib
 import ssl
 import threading
@@ -118,7 +119,8 @@ class Broker:
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        serving = _serve(self._server)
+        self._thread = threading.Thread(target=asyncio.run, args=(serving,), daemon=True)
         self._thread.start()
         wait_until(self._answers, seconds=30, what="the broker")
 
@@ -133,6 +135,14 @@ class Broker:
             self._server.should_exit = True
             self._thread.join(30)
             self._server = None
+
+
+async def _serve(server: uvicorn.Server) -> None:
+    await server.serve()
+    # TLS waits for the client's good-bye, and a client that keeps its connection says none.
+    for connection in list(server.server_state.connections):
+        connection.transport.abort()
+    await asyncio.sleep(0.1)
 
 
 @contextmanager
