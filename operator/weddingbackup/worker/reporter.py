@@ -147,7 +147,7 @@ def _cut(value: Any, texts: int, length: int, rows: int) -> Any:
         kept = [_text(text, length) for text in value["warnings"][:texts]]
         left = len(value["warnings"]) - len(kept)
         short["warnings"] = [*kept, _text(f"… and {left} more", length)] if left else kept
-    if "damaged" in value:
+    if isinstance(value.get("damaged"), list):
         short["damaged"] = value["damaged"][:rows]
     return short
 
