@@ -1,6 +1,7 @@
 """Faults at the worst moments: each ends in a correct result, or in a status that says what to do."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.e2e.broker_process import Broker
 from tests.e2e.operator_process import Operator
 from tests.e2e.world import Object, World, condition, phase, secret
 from tests.servers.gcs import gcs
@@ -17,6 +19,7 @@ from weddingbackup.resources import names
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("broker")]
 
 THREE = ("london", "frankfurt", "paris")
+AWAY_SECONDS = 65
 WRITE = """
 import os, pathlib
 for number in range({count}):
@@ -247,6 +250,29 @@ class TestKilledWorker:
         assert world.shell("portfolio", DIGESTS) == before
 
 
+class TestAbsentBroker:
+    def test_a_minute_without_it_delays_a_backup_and_fails_none(
+        self, world: World, broker: Broker
+    ) -> None:
+        world.shell("portfolio", WRITE.format(count=30, size=2_000_000))
+        world.add_locations(THREE)
+        for name in THREE:
+            world.locations[name].proxy.toxic("bandwidth", "upstream", rate=3000)
+        world.apply(world.policy())
+        name = only_backup(world)
+        world.wait("bj", name, lambda body: (body["status"].get("progress") or {}).get("bytesDone"))
+        broker.kill()
+        away = time.monotonic()
+        # The promise is about this time, so it has to pass.
+        while time.monotonic() < away + AWAY_SECONDS:
+            assert phase(world.get("bj", name)) == "Running"
+            time.sleep(2)
+        broker.start()
+        done = world.wait_phase("bj", name, "Completed", "Failed")
+        assert phase(done) == "Completed", done["status"]
+        assert done["status"]["job"]["attempt"] == 1
+
+
 class TestBadInput:
     def test_a_missing_claim_blocks_the_policy_until_it_is_there(self, world: World) -> None:
         source = {"name": "p", "dataClass": "Portfolio", "volume": {"claimName": "later"}}
@@ -273,9 +299,12 @@ class TestBadInput:
         }
         world.add_locations(THREE)
         world.apply(world.policy(sources=[source]))
-        world.wait("wbp", "wedding", lambda body: "Secret db" in body["status"].get("message", ""))
+        name = only_backup(world)
+        # No operator reads an organisation's Secrets: it tells what the kubelet says.
+        told = world.wait("bj", name, is_because("SecretNotFound"))
+        assert "Secret db" in told["status"]["message"]
         world.apply(secret("db", {"password": "x"}))
-        world.wait("wbp", "wedding", lambda body: "no key uri" in body["status"]["message"])
+        world.wait("bj", name, lambda body: "has no key uri" in str(body["status"]))
 
     def test_an_empty_source_is_a_point_too(self, world: World) -> None:
         world.add_locations(THREE)
