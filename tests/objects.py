@@ -107,4 +107,24 @@ def alert(name: str = "london-s3-unreachable", **spec: Any) -> Object:
     }
 
 
-ALL = (location(), policy(), backup_job(), recovery_request(), alert())
+def database(name: str = "platform", **spec: Any) -> Object:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "BackupDatabase",
+        "metadata": {"name": name},
+        "spec": {
+            "connectionSecretRef": {"name": "platform-db"},
+            "allowedNamespaces": {},
+            "tables": [
+                {
+                    "name": "weddings",
+                    "owner": {"column": "vendor_id", "namespaceLabel": "wedsync.io/vendor-id"},
+                },
+                {"name": "guests", "via": {"table": "weddings", "foreignKey": "wedding_id"}},
+            ],
+            **spec,
+        },
+    }
+
+
+ALL = (location(), policy(), backup_job(), recovery_request(), alert(), database())

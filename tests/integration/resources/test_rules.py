@@ -15,6 +15,7 @@ POLICY = objects.policy()
 JOB = objects.backup_job()
 REQUEST = objects.recovery_request()
 ALERT = objects.alert()
+DATABASE = objects.database()
 
 TABLES = "spec.sources.0.postgres.tables"
 EVENTS = {"name": "timeline_events", "match": {"wedding_id": "w-2026-1205-017"}}
@@ -54,6 +55,10 @@ GOOD: list[tuple[str, Object, str, Any]] = [
     ("exactly one backup", REQUEST, "spec.backupJobRef", {"name": "before-the-weekend"}),
     ("some sources, elsewhere", objects.recovery_request(sources=["portfolio"]), "spec.targets", [{"source": "portfolio", "volume": {"claimName": "new", "path": "restored"}}]),
     ("another database", REQUEST, "spec.targets", [{"source": "planning", "postgres": {"connectionSecretRef": {"name": "db"}, "schema": "restored"}}]),
+    ("a database for labelled namespaces", DATABASE, "spec.allowedNamespaces", {"matchLabels": {"kind": "vendor"}}),
+    ("a shared table of another schema", DATABASE, "spec.tables.1", {"schema": "archive", "name": "weddings", "owner": {"column": "v", "namespaceLabel": "v"}}),
+    ("a policy's rows of a shared database", with_(POLICY, "spec.sources.0.postgres.connectionSecretRef", MISSING), "spec.sources.0.postgres.databaseRef", {"name": "platform"}),
+    ("rows back into a shared database", REQUEST, "spec.targets", [{"source": "planning", "postgres": {"databaseRef": {"name": "platform"}}}]),
     ("an alert that somebody looks after", ALERT, "spec.acknowledgedBy", "ana@bella.example"),
 ]  # fmt: skip
 
@@ -161,6 +166,16 @@ BAD: list[tuple[str, Object, str, Any, str]] = [
     ("a target of a source that is not asked for", objects.recovery_request(sources=["a"]), "spec.targets", [{"source": "b", "volume": {"claimName": "x"}}], "write in targets only sources that sources names"),
     ("a target folder that climbs", REQUEST, "spec.targets", [{"source": "a", "volume": {"claimName": "x", "path": ".."}}], "write the folder without . and .. in it"),
     ("a request's name with a dot", REQUEST, "metadata.name", "r.1", "write a metadata.name of at most 63 small letters"),
+    # shared databases
+    ("nobody said to be served", DATABASE, "spec.allowedNamespaces", MISSING, "spec.allowedNamespaces: Required value"),
+    ("no shared table", DATABASE, "spec.tables", [], "should have at least 1 items"),
+    ("a shared table that is nobody's", DATABASE, "spec.tables.0.owner", MISSING, "write exactly one of: owner, via"),
+    ("a shared table that is somebody's twice over", DATABASE, "spec.tables.1.owner", {"column": "v", "namespaceLabel": "v"}, "write exactly one of: owner, via"),
+    ("an owner without a label", DATABASE, "spec.tables.0.owner.namespaceLabel", MISSING, "namespaceLabel: Required value"),
+    ("shared via a table that is not listed", DATABASE, "spec.tables.1.via.table", "couples", "write in via.table the name of another table of this list"),
+    ("shared via itself", DATABASE, "spec.tables.1.via.table", "guests", "write in via.table the name of another table of this list"),
+    ("one shared table twice", DATABASE, "spec.tables.1.name", "weddings", "Duplicate value"),
+    ("a connection and a shared database", POLICY, "spec.sources.0.postgres.databaseRef", {"name": "platform"}, "write exactly one of: connectionSecretRef, databaseRef"),
     # alerts
     ("an unknown severity", ALERT, "spec.severity", "Fatal", 'supported values: "Info", "Warning", "Critical"'),
     ("an alert that says nothing", ALERT, "spec.summary", "", "should be at least 1 chars long"),
