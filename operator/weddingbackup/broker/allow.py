@@ -54,11 +54,7 @@ def manifest(scope: Scope, name: str) -> str:
     """
     _only_backups(scope)
     digest = names.digest_of(name)
-    if (
-        digest is None
-        or names.base_name(name) != name
-        or names.snapshot_job(name) != scope.owner.uid
-    ):
+    if digest is None or names.snapshot_job(name) != scope.owner.uid:
         raise RefusedError(RefusalCode.NOT_YOURS, f"{name} is no manifest of this job")
     return digest.hex()
 

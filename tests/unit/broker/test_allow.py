@@ -150,6 +150,24 @@ def test_objects_of_the_vault_are_read(name: str) -> None:
     allow.get(name)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "packs",
+        f"packs/{DIGEST}x",
+        "jobs/one",
+        f"journal/{DIGEST}",
+        DAY,
+        f"{DAY}one",
+        "format/x",
+    ],
+)
+def test_nothing_else_is_read(name: str) -> None:
+    with pytest.raises(RefusedError):
+        allow.get(name)
+
+
 @given(
     st.text(max_size=80)
     | st.from_regex(r"(\.\./|/|%2e|packs/|keys/|snapshots/){1,5}[0-9a-f]{0,64}", fullmatch=True)
