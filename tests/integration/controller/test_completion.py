@@ -94,6 +94,14 @@ async def test_other_bytes_than_were_announced_are_not_there(home: Home) -> None
     assert reason(await home.settle(BACKUPS, "one")) == "NoQuorum"
 
 
+async def test_another_hash_than_was_announced_is_another_manifest(home: Home) -> None:
+    await home.running_backup(answering="abc")
+    await home.announce("abc")
+    await home.set_status(BACKUPS, "one", {"announced": {"sha256": "ab" * 32}})
+    await home.end_worker()
+    assert reason(await home.settle(BACKUPS, "one")) == "NoQuorum"
+
+
 async def test_who_is_silent_is_asked_again_and_lags_at_last(home: Home) -> None:
     await home.running_backup(answering="ac")
     await home.announce("ac")
@@ -161,6 +169,12 @@ async def test_a_worker_that_reports_all_the_time_holds_up_no_decision(home: Hom
     planned = await home.get(BACKUPS, "one")
     assert planned["status"]["phase"] == "Running"
     assert planned["status"]["reported"] == told
+    # However the broker writes a time, it is never the operator's to write it otherwise.
+    told = {"at": "2026-12-05T13:00:00+01:00", "bytesDone": 8}
+    await home.set_status(BACKUPS, "one", {"reported": told})
+    going = await home.settle(BACKUPS, "one")
+    assert going["status"]["job"]["uid"]
+    assert going["status"]["reported"] == told
 
 
 async def test_what_works_for_a_backup_goes_with_it(home: Home) -> None:
