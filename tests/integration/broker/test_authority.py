@@ -263,7 +263,7 @@ async def test_a_restores_worker_is_served_its_one_source(town: Town) -> None:
     await town.status(REQUESTS, "back", phase="Recovering", **status)
     token = town.token("back-p-pod")
     scope = await town.scope(token)
-    assert (scope.purpose, scope.classes) == (Purpose.RESTORE, {DataClass.PORTFOLIO})
+    assert (scope.purpose, scope.classes) == (Purpose.RESTORE, frozenset({DataClass.PORTFOLIO}))
     rows[0]["phase"] = "Completed"
     await town.status(REQUESTS, "back", sources=rows)
     await town.refused(token)

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -288,3 +288,41 @@ def test_a_body_that_is_too_large_is_refused_before_it_comes(world: World) -> No
         body=b"",
     )
     assert (answer.status, answer.json()["code"]) == (413, "TooMuch")
+
+
+def test_a_flood_at_a_location_that_hangs_holds_up_nobody_elsewhere(world: World) -> None:
+    hanging, other = world.locations
+    url = f"{world.url}/v1/locations/{hanging.name}/objects?prefix=packs/"
+
+    def ask(_: int) -> int:
+        http = urllib3.PoolManager(
+            ca_certs=str(world.broker._certificate.path), retries=False, timeout=5
+        )
+        try:
+            return http.request("GET", url, headers={"Authorization": "Bearer first"}).status
+        except urllib3.exceptions.TimeoutError:
+            return 0
+        finally:
+            http.clear()
+
+    hanging.proxy.toxic("timeout", "downstream", timeout=0)
+    try:
+        with ThreadPoolExecutor(40) as threads:
+            flood = [threads.submit(ask, n) for n in range(40)]
+            next(as_completed(flood))  # the first is turned away
+            puts = [
+                {"location": other.name, "name": "packs/" + "0" * 64, "size": 1, "sha256": "0" * 64}
+            ]
+            answer = world.http.request(
+                "POST",
+                f"{world.url}/v1/sign",
+                headers={"Authorization": "Bearer second"},
+                json={"puts": puts},
+            )
+            assert answer.json()["puts"][0]["signed"]["method"] == "PUT"
+            assert not all(each.done() for each in flood)
+        statuses = [each.result() for each in flood]
+    finally:
+        hanging.proxy.heal()
+    assert 429 in statuses
+    assert 200 not in statuses
