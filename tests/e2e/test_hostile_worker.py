@@ -36,8 +36,8 @@ import os, pathlib
 for number in range({count}):
     pathlib.Path(f"/data/{name}-{{number}}.jpg").write_bytes(os.urandom({size}))
 """
-SLOW_KIB = 40
-"""A second and connection: large packs take minutes, a test's few bytes no time."""
+SLOW_KIB, LARGE_FILES = 400, 200
+"""A second and connection: a pack takes most of a minute, and all of them ten; a test's few bytes no time."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def siege(
             done = world.wait_phase("bj", "first", "Completed", "Failed")
             assert phase(done) == "Completed", done["status"]
             before[world.namespace] = done
-            world.shell("portfolio", WRITE.format(name="large", count=20, size=2_000_000))
+            world.shell("portfolio", WRITE.format(name="large", count=LARGE_FILES, size=2_000_000))
         for location in stores:
             location.proxy.toxic("bandwidth", "upstream", rate=SLOW_KIB)
         worker, neighbour = (busy(world, "second") for world in (mine, theirs))
