@@ -78,16 +78,6 @@ def test_another_vault_than_the_brokers(worker: Pod, source: Path, tmp_path: Pat
     assert not (tmp_path / "back").exists()
 
 
-def test_founding_objects_of_another_vault(worker: Pod, source: Path) -> None:
-    mine, other = worker.kit, Kit.found()
-    worker.kit = Kit(mine.vault_id, mine.prefix, mine.wrapping_keys, mine.objects | other.objects)
-    task = worker.backup_task(worker.volume(source))
-    worker.broker.jobs.scopes.clear()
-    ended = worker.run("backup", task)
-    assert ended.code != 0, ended
-    assert worker.objects("london") == {}
-
-
 def test_a_broker_that_others_vouch_for(worker: Pod, source: Path, tmp_path: Path) -> None:
     """Refused at once, and not waited for: somebody may stand between."""
     stranger = certificate(tmp_path, "127.0.0.1").path.read_text()
