@@ -80,12 +80,15 @@ def shared_database() -> dict[str, Any]:
     }
 
 
-def rows(tables: list[dict[str, Any]]) -> dict[str, Any]:
-    """A source: rows of the shared database, of which each organisation gets its own."""
+def rows(wedding: str) -> dict[str, Any]:
+    """A source: a wedding's rows in the shared database, if they are the organisation's."""
     return {
         "name": "planning",
         "dataClass": "Timeline",
-        "postgres": {"databaseRef": {"name": DATABASE}, "tables": tables},
+        "postgres": {
+            "databaseRef": {"name": DATABASE},
+            "tables": platform.policy_tables(wedding),
+        },
     }
 
 
@@ -95,16 +98,16 @@ def photographs() -> dict[str, Any]:
 
 
 def policy(
-    which: Organisation, name: str, wedding: str, sources: list[dict[str, Any]], trigger: str
+    which: Organisation, wedding: str, sources: list[dict[str, Any]], trigger: str
 ) -> dict[str, Any]:
-    """The wedding as one organisation protects it: five copies, three of them the commit.
+    """A wedding as its organisation protects it: five copies, three of them the commit.
 
     Each new `trigger` asks for a backup now, apart from the nightly ones.
     """
     return {
         "apiVersion": API_VERSION,
         "kind": "WeddingBackupPolicy",
-        "metadata": {"name": name, "namespace": which.namespace},
+        "metadata": {"name": wedding.lower(), "namespace": which.namespace},
         "spec": {
             "wedding": {
                 "id": wedding,

@@ -22,14 +22,15 @@ DAMAGED: Final = "frankfurt"
 
 @dataclass(frozen=True)
 class Organisation:
-    """A vendor: its namespace, and its number in the platform's database."""
+    """A vendor: its namespace, its number in the platform's database, and the number of a wedding of its own."""
 
     namespace: str
     vendor: int
+    wedding: int
 
 
-PHOTOGRAPHER: Final = Organisation("bella-photography", 1)
-PLANNER: Final = Organisation("chateau-events", 5)
+PHOTOGRAPHER: Final = Organisation("bella-photography", vendor=1, wedding=15)
+PLANNER: Final = Organisation("chateau-events", vendor=5, wedding=14)
 ORGANISATIONS: Final = (PLANNER, PHOTOGRAPHER)
 
 

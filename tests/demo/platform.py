@@ -134,23 +134,18 @@ def policy_tables(wedding: str) -> list[dict[str, Any]]:
     ]
 
 
-def contract_tables(wedding: str) -> list[dict[str, Any]]:
-    """Give the `tables` of a policy that protects contracts of one wedding alone."""
-    return [{"name": "contracts", "match": {"wedding_id": wedding}}]
-
-
 def shared_tables(label: str) -> list[dict[str, Any]]:
-    """Give the `tables` of a BackupDatabase: a wedding is its planner's, a contract is who signed it's.
+    """Give the `tables` of a BackupDatabase: a wedding is its vendor's, and so is all that points to it.
 
     Args:
         label: the label of a namespace that says which vendor it is.
     """
-    mine = {"owner": {"column": "vendor_id", "namespaceLabel": label}}
-    planners = {"via": {"table": "weddings", "foreignKey": "wedding_id"}}
     return [
-        {"name": "weddings", **mine},
-        {"name": "contracts", **mine},
-        *({"name": table, **planners} for table in _CHILDREN if table != "contracts"),
+        {"name": "weddings", "owner": {"column": "vendor_id", "namespaceLabel": label}},
+        *(
+            {"name": table, "via": {"table": "weddings", "foreignKey": "wedding_id"}}
+            for table in _CHILDREN
+        ),
         {"name": "timeline_notes", "via": {"table": "timeline_events", "foreignKey": "event_id"}},
     ]
 
@@ -201,60 +196,58 @@ def create(uri: str, *, weddings: int = 200, seed: int = 2026) -> None:
         connection.execute("ANALYZE")
 
 
-def delete_wedding(uri: str, wedding: str, *, vendors: Sequence[int] | None = None) -> None:
-    """Lose a wedding's rows: timeline, guests, contracts and messages. The wedding itself stays.
-
-    Args:
-        uri: a connection string.
-        wedding: its id.
-        vendors: only these vendors' contracts are lost; all, where none are named.
-    """
+def delete_wedding(uri: str, wedding: str) -> None:
+    """Lose a wedding's rows: timeline, guests, contracts and messages. The wedding itself stays."""
     with psycopg.connect(uri) as connection:
         connection.execute("UPDATE messages SET reply_to = NULL WHERE wedding_id = %s", [wedding])
         for table in _CHILDREN:
-            lost = sql.SQL("DELETE FROM {} WHERE wedding_id = %s").format(sql.Identifier(table))
-            if table == "contracts" and vendors is not None:
-                lost += sql.SQL(" AND vendor_id = ANY({})").format(list(vendors))
-            connection.execute(lost, [wedding])
+            connection.execute(
+                sql.SQL("DELETE FROM {} WHERE wedding_id = %s").format(sql.Identifier(table)),
+                [wedding],
+            )
 
 
-def checksum(uri: str, wedding: str) -> dict[str, str]:
-    """Give, for each table, a hash over all rows of one wedding, and their number."""
-    return _checksum(uri, wedding, "=")
+def checksum(uri: str, *weddings: str) -> dict[str, str]:
+    """Give, for each table, a hash over all rows of these weddings, and their number."""
+    return _checksum(uri, weddings, "= ANY")
 
 
-def checksum_others(uri: str, wedding: str) -> dict[str, str]:
+def checksum_others(uri: str, *weddings: str) -> dict[str, str]:
     """Give, for each table, a hash over all rows of all other weddings, and their number."""
-    return _checksum(uri, wedding, "<>")
+    with psycopg.connect(uri) as connection:
+        vendors = _hash(connection, "SELECT t::text FROM vendors t", None)
+    return _checksum(uri, weddings, "<> ALL") | {"vendors": vendors}
 
 
-def _checksum(uri: str, wedding: str, operator: str) -> dict[str, str]:
+def _checksum(uri: str, weddings: Sequence[str], operator: str) -> dict[str, str]:
+    chosen = list(weddings)
     with psycopg.connect(uri) as connection:
         connection.execute("SET timezone = 'UTC'")
         sums = {
             table: _hash(
-                connection, f"SELECT t::text FROM {table} t WHERE wedding_id {operator} %s", wedding
+                connection,
+                f"SELECT t::text FROM {table} t WHERE wedding_id {operator} (%s)",
+                chosen,
             )
             for table in _CHILDREN
         }
         sums["timeline_notes"] = _hash(
             connection,
             "SELECT t::text FROM timeline_notes t JOIN timeline_events e ON e.id = t.event_id"
-            f" WHERE e.wedding_id {operator} %s",
-            wedding,
+            f" WHERE e.wedding_id {operator} (%s)",
+            chosen,
         )
         sums["weddings"] = _hash(
-            connection, f"SELECT t::text FROM weddings t WHERE id {operator} %s", wedding
+            connection, f"SELECT t::text FROM weddings t WHERE id {operator} (%s)", chosen
         )
-        if operator == "<>":
-            sums["vendors"] = _hash(
-                connection, "SELECT t::text FROM vendors t WHERE %s <> ''", wedding
-            )
     return sums
 
 
-def _hash(connection: psycopg.Connection[tuple[Any, ...]], query: str, wedding: str) -> str:
-    rows = sorted(row for (row,) in connection.execute(query.encode(), [wedding]))
+def _hash(
+    connection: psycopg.Connection[tuple[Any, ...]], query: str, chosen: list[str] | None
+) -> str:
+    found = connection.execute(query.encode(), None if chosen is None else [chosen])
+    rows = sorted(row for (row,) in found)
     digest = blake2b("\n".join(rows).encode(), digest_size=16).hexdigest()
     return f"{len(rows)} rows {digest}"
 

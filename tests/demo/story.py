@@ -1,7 +1,7 @@
-"""One wedding: backed up to five clouds, lost, and brought back with one cloud gone and one damaged.
+"""Two weddings: backed up to five clouds, lost, and brought back with one cloud gone and one damaged.
 
-Two organisations protect it at once, each from its own namespace: the planner the rows of a database that
-all vendors share, the photographer her photographs and her contract in it.
+Two organisations protect theirs at once, each from its own namespace: a planner the rows of a database
+that all vendors share, a photographer hers in the same database, and her photographs.
 
 Every step speaks to real parts as a platform engineer would: kubectl, helm, YAML. The comparison at the end
 is made outside the product: hashes of every file and every row, taken before the loss.
@@ -31,7 +31,6 @@ from tests.demo.places import (
     HOME_NAMESPACE,
     ORGANISATIONS,
     PHOTOGRAPHER,
-    PLANNER,
     RELEASE,
     TAKEN_AWAY,
     Organisation,
@@ -44,8 +43,7 @@ if TYPE_CHECKING:
     from tests.cluster import Cluster
 
 CHART = Path(__file__).parents[2] / "charts" / "wedding-backup-operator"
-WEDDING = platform.wedding_id(14)
-POLICY = WEDDING.lower()
+WEDDINGS = {which: platform.wedding_id(which.wedding) for which in ORGANISATIONS}
 MIB = 1024 * 1024
 ROWS = (
     'jsonpath={range .status.locations[*]}{.name}{"\\t"}{.phase}{"\\t"}{.bytes}{" bytes\\t"}'
@@ -117,30 +115,27 @@ class Demo:
         self._tell.show(self._kubectl("get", "bl,bdb"))
         evidence = Evidence(
             volume.hashes(),
-            platform.checksum(self._services.database, WEDDING),
-            platform.checksum_others(self._services.database, WEDDING),
+            platform.checksum(self._services.database, *WEDDINGS.values()),
+            platform.checksum_others(self._services.database, *WEDDINGS.values()),
         )
         if not evidence.files or any(rows.startswith("0 ") for rows in evidence.rows.values()):
             raise DemoError("there is nothing to lose: photographs or rows are missing")
         self._tell.say(
-            f"Before the loss: {len(evidence.files)} photographs, and of wedding {WEDDING}: "
+            f"Before the loss: {len(evidence.files)} photographs, and of weddings {' and '.join(WEDDINGS.values())}: "
             + ", ".join(f"{table} {value.split()[0]}" for table, value in evidence.rows.items())
         )
         return evidence
 
     def _back_up(self) -> None:
-        for which, sources in (
-            (PLANNER, [objects.rows(platform.policy_tables(WEDDING))]),
-            (
-                PHOTOGRAPHER,
-                [objects.rows(platform.contract_tables(WEDDING)), objects.photographs()],
-            ),
-        ):
-            with self._tell.step(
-                f"{which.namespace}: policy {POLICY} for {' and '.join(s['name'] for s in sources)}"
-            ):
-                self._apply(objects.policy(which, POLICY, WEDDING, sources, self._run))
-                self._wait(f"wbp/{POLICY}", "--for=condition=Ready", seconds=60, where=which)
+        for which, wedding in WEDDINGS.items():
+            sources = [objects.rows(wedding)]
+            if which is PHOTOGRAPHER:
+                sources.append(objects.photographs())
+            policy = wedding.lower()
+            names = " and ".join(source["name"] for source in sources)
+            with self._tell.step(f"{which.namespace}: policy {policy} for {names}"):
+                self._apply(objects.policy(which, wedding, sources, self._run))
+                self._wait(f"wbp/{policy}", "--for=condition=Ready", seconds=60, where=which)
         jobs = {which: self._ordered(which) for which in ORGANISATIONS}
         for which, name in jobs.items():
             with self._tell.step(
@@ -159,7 +154,7 @@ class Demo:
             newest = max(
                 jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None
             )
-            policy = json.loads(self._kubectl(*here, "wbp", POLICY))
+            policy = json.loads(self._kubectl(*here, "wbp", WEDDINGS[which].lower()))
             if newest is None or policy["status"].get("lastManualTrigger") != self._run:
                 return None
             return str(newest["metadata"]["name"])
@@ -171,16 +166,18 @@ class Demo:
         self._tell.say(f"{TAKEN_AWAY} is gone: every connection is refused")
         packs = self._services.damage(DAMAGED)
         self._tell.say(f"{DAMAGED} is damaged: bytes overwritten in {packs} packs")
-        with self._tell.step("The photographs and the wedding's rows are deleted"):
-            vendors = [each.vendor for each in ORGANISATIONS]
-            platform.delete_wedding(self._services.database, WEDDING, vendors=vendors)
+        with self._tell.step("The photographs and both weddings' rows are deleted"):
+            for wedding in WEDDINGS.values():
+                platform.delete_wedding(self._services.database, wedding)
             self._volume().empty()
         if self._volume().hashes():
             raise DemoError("the volume should be empty now, and is not")
 
     def _recover(self) -> dict[Organisation, dict[str, Any]]:
         name = f"bring-it-back-{self._run}"
-        self._apply(*(objects.recovery(which, name, POLICY) for which in ORGANISATIONS))
+        self._apply(
+            *(objects.recovery(which, name, wedding.lower()) for which, wedding in WEDDINGS.items())
+        )
         recovered: dict[Organisation, dict[str, Any]] = {}
         for which in ORGANISATIONS:
             with self._tell.step(f"{which.namespace}: RecoveryRequest {name}, urgency Emergency"):
@@ -190,11 +187,11 @@ class Demo:
     def _compare(self, before: Evidence) -> None:
         with self._tell.step("Comparing every file and every row with what there was"):
             files = self._volume().hashes()
-            rows = platform.checksum(self._services.database, WEDDING)
-            others = platform.checksum_others(self._services.database, WEDDING)
+            rows = platform.checksum(self._services.database, *WEDDINGS.values())
+            others = platform.checksum_others(self._services.database, *WEDDINGS.values())
         for what, now, then in (
             ("photographs", files, before.files),
-            ("rows of the wedding", rows, before.rows),
+            ("rows of the weddings", rows, before.rows),
             ("rows of other weddings", others, before.others),
         ):
             different = sorted(
