@@ -62,12 +62,14 @@ class SharedRows:
     Attributes:
         uri: a libpq connection string; nobody outside this module and its database sees it.
         schema: where rows are put back, if it is not where they came from.
+        parents_of_all: tables that anybody's rows may point to.
     """
 
     uri: str = field(repr=False)
     tables: list[Table]
     fence: list[Table]
     schema: str | None = None
+    parents_of_all: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Databases(Protocol):
@@ -126,7 +128,13 @@ class KubernetesDatabases:
         )
         if isinstance(fence, Problem):
             raise RefusedError(RefusalCode.NOT_YOURS, fence.message)
-        return SharedRows(await self._uri(database), list(chosen.tables), fence, schema)
+        return SharedRows(
+            await self._uri(database),
+            list(chosen.tables),
+            fence,
+            schema,
+            rules.parents_of_all(database),
+        )
 
     def _fenced(self, scope: Scope, tables: list[Table], database: BackupDatabase) -> list[Table]:
         """Those of the policy; what is written may point to any table that somebody's rows are in."""
@@ -322,7 +330,14 @@ def _apply(rows: SharedRows, archive: Path) -> Applied:
     with archive.open("rb") as file:
         unpack(file.read, directory, most=_LARGEST)
     archive.unlink()
-    done = apply(directory, rows.uri, schema=rows.schema, tables=rows.tables, fence=rows.fence)
+    done = apply(
+        directory,
+        rows.uri,
+        schema=rows.schema,
+        tables=rows.tables,
+        fence=rows.fence,
+        parents_of_all=rows.parents_of_all,
+    )
     return Applied(rows=done.rows, warnings=done.warnings)
 
 

@@ -1,5 +1,6 @@
 """BackupDatabase: one PostgreSQL that several organisations share, and who may back up which rows of it."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -20,6 +21,13 @@ class Owner(Model):
     """The label of the namespace that the column's value has to equal as text, for example wedsync.io/vendor-id. A namespace without it sees no row."""
 
 
+class ReferencedBy(StrEnum):
+    """Whose rows may come to point to rows of a table."""
+
+    OWNER = "Owner"
+    EVERYONE = "Everyone"
+
+
 class SharedTable(OneOf):
     """One table that organisations may protect rows of, and whose each row is."""
 
@@ -33,6 +41,8 @@ class SharedTable(OneOf):
     """Rows belong to the namespace that one of their columns names."""
     via: Via | None = None
     """Rows belong to whom the row belongs that they point to."""
+    referenced_by: ReferencedBy = ReferencedBy.OWNER
+    """Owner: a recovery is refused where it would bring back rows that point to rows of this table that are another organisation's. Everyone: it may, as the contracts of all vendors point to one wedding; whoever may recover then learns by trying which keys this table has."""
 
 
 class Spec(Model):

@@ -7,7 +7,12 @@ organisation writes in a policy chooses among the rows inside, and never widens 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from weddingbackup.resources.backup_database import BackupDatabase, SharedTable, Status
+from weddingbackup.resources.backup_database import (
+    BackupDatabase,
+    ReferencedBy,
+    SharedTable,
+    Status,
+)
 from weddingbackup.resources.common import Table
 from weddingbackup.rules.conditions import State, merge, summary
 from weddingbackup.rules.placement import matches
@@ -84,6 +89,15 @@ def judge(
         conditions=merge(database.status.conditions, verdicts, generation=generation, now=now),
         message=(problem.message if problem else "Reachable, and every table is there.")[:4096],
     )
+
+
+def parents_of_all(database: BackupDatabase) -> list[tuple[str, str]]:
+    """Schema and name of the tables to whose rows everybody's may come to point."""
+    return [
+        (table.schema_name, table.name)
+        for table in database.spec.tables
+        if table.referenced_by is ReferencedBy.EVERYONE
+    ]
 
 
 def described(database: BackupDatabase) -> list[Table]:

@@ -367,3 +367,38 @@ def test_rows_of_others_are_not_deleted_with_ours(database: Database, tmp_path: 
     with pytest.raises(SourceError, match="would be deleted with them"):
         apply(save(files, tmp_path), database.uri, tables=policy, fence=fence)
     assert database.content() == before
+
+
+def contracts_alone(wedding: str) -> tuple[list[Any], list[Any]]:
+    """What a photographer protects, and its fence: the wedding is its planner's."""
+    return (
+        tables({"name": "contracts", "match": {"wedding_id": wedding}}),
+        tables(
+            {"name": "contracts", "match": {"vendor_id": VENDOR}},
+            {"name": "weddings", "match": {"vendor_id": VENDOR}},
+        ),
+    )
+
+
+@pytest.mark.parametrize("open_to_all", [False, True])
+def test_rows_come_back_below_others_rows_where_the_administrator_lets_them(
+    database: Database, tmp_path: Path, open_to_all: bool
+) -> None:
+    platform.create(database.uri, weddings=7)
+    database.run(f"UPDATE contracts SET vendor_id = {VENDOR} WHERE wedding_id = '{THEIRS}'")
+    mine, fence = contracts_alone(THEIRS)
+    with PostgresSource(database.uri, mine, fence) as source:
+        directory = save(read(source), tmp_path)
+    before = platform.checksum(database.uri, THEIRS)
+    database.run(f"DELETE FROM contracts WHERE wedding_id = '{THEIRS}'")
+    parents = [("public", "weddings")] if open_to_all else []
+
+    def recover() -> None:
+        apply(directory, database.uri, tables=mine, fence=fence, parents_of_all=parents)
+
+    if open_to_all:
+        recover()
+        assert platform.checksum(database.uri, THEIRS) == before
+    else:
+        with pytest.raises(SourceError, match="not this organisation's"):
+            recover()

@@ -6,7 +6,7 @@ only the difference is written. While it is, nobody else writes to these tables;
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -66,6 +66,7 @@ def apply(
     schema: str | None = None,
     tables: Sequence[Table] | None = None,
     fence: Sequence[Table] | None = None,
+    parents_of_all: Collection[tuple[str, str]] = (),
     progress: Callable[[int], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Applied:
@@ -79,6 +80,8 @@ def apply(
         fence: of a shared database, which rows are the organisation's at all (rules/databases.py);
             then nothing of `directory` is believed, and `tables` has to be given. Each row that is
             written, changed or deleted lies inside both before and after, or nothing happens.
+        parents_of_all: schema and name of tables whose rows anybody's rows may point to, in spite
+            of the fence.
         progress: told the bytes of each batch that was loaded.
         sleep: waits that many seconds before another attempt.
 
@@ -101,8 +104,9 @@ def apply(
             for table in restored:
                 stage(connection, table, directory, description.encoding, progress)
             _set(connection, "lock_timeout", _LOCK_TIMEOUT)
+            guarded = fences and {n: f for n, f in fences.items() if n not in parents_of_all}
             return _persistently(
-                connection, lambda: _exchange(connection, restored, catalog, path, fences), sleep
+                connection, lambda: _exchange(connection, restored, catalog, path, guarded), sleep
             )
     finally:
         connection.close()
