@@ -25,7 +25,7 @@ EXCEEDED = "QuotaExceeded"
 
 _QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)(Ki|Mi|Gi|Ti|Pi|Ei|k|M|G|T|P|E)?")
 _BINARY, _DECIMAL = ("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), ("k", "M", "G", "T", "P", "E")
-_FACTORS = {
+_FACTORS: dict[str | None, int] = {
     None: 1,
     **{suffix: 1024**power for power, suffix in enumerate(_BINARY, 1)},
     **{suffix: 1000**power for power, suffix in enumerate(_DECIMAL, 1)},

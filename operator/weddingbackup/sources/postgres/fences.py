@@ -230,7 +230,8 @@ def _outside(table: Restored, key: ForeignKey) -> str:
     return (
         f"rows of table {table.name} would point ({key.name}) to rows of table {key.references} that "
         "are not there, or not this organisation's; nothing was changed; recover those first, or "
-        "list their table in the policy, too"
+        "list their table in the policy, too; where everybody's rows may point to that table, an "
+        "administrator writes referencedBy: Everyone for it in the BackupDatabase"
     )
 
 
