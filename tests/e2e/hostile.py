@@ -145,3 +145,5 @@ def from_outside(
             return Told(answer.status, answer.read())
     except urllib.error.HTTPError as error:
         return Told(error.code, error.read())
+    except OSError as error:
+        return Told(0, repr(error).encode())
