@@ -1,6 +1,7 @@
 """Rows of a shared database by way of the broker: the same as read directly, and nobody else's."""
 
 import http.client
+import io
 import json
 import secrets
 import ssl
@@ -268,6 +269,24 @@ def test_a_worker_that_goes_away_leaves_nothing_behind(
     wait_until(lambda: not database.sessions(), seconds=60, what="the sessions' end")
     # And its place is free again.
     client("backup").get_rows("planning", tmp_path / "tar")
+
+
+def test_a_policy_that_names_anothers_wedding_gets_nothing(
+    client: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def rows(_scope: Scope, _source: str) -> SharedRows:
+        return SharedRows(SHARED.uri, chosen(THEIRS), fence_of(VENDOR))
+
+    monkeypatch.setattr(SHARED, "rows", rows)
+    assert shared_source(client("backup"), "planning", tmp_path).facts()["rows"] == 0
+
+
+def test_meta_json_is_said_once(database: Database, tmp_path: Path) -> None:
+    good = b"".join(pack_directory(fetch(database, OURS, VENDOR, tmp_path / "rows")))
+    meta_end = 512 + -(-int(good[124:135], 8) // 512) * 512
+    twice = io.BytesIO(good[:meta_end] + good)
+    with pytest.raises(SourceError, match=r"holds meta\.json more than once"):
+        unpack(twice.read, tmp_path / "out")
 
 
 def hostile(name: str, data: bytes = b"", kind: bytes = b"0") -> bytes:
