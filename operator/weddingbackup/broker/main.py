@@ -27,6 +27,7 @@ from weddingbackup.resources.tasks import LocationAccess
 _TLS = "/etc/weddingbackup/broker-tls"
 _ADDRESS = "0.0.0.0:8443"
 _RELOAD_SECONDS = 10.0
+_LOOK_SECONDS = 0.5
 _STOP_SECONDS = 20
 _BACKLOG = 1024
 _CONNECTIONS = 2048
@@ -81,6 +82,7 @@ async def serve(settings: Settings, *, kubeconfig: str | None = None) -> None:
             KubernetesDatabases(cluster, settings.namespace),
         )
         certificate, key = settings.tls / "tls.crt", settings.tls / "tls.key"
+        await _there(certificate, key)
         config = uvicorn.Config(
             app,
             host=settings.host,
@@ -122,6 +124,16 @@ class _Credentials:
                 RefusalCode.DENIED,
                 f"the credentials of location {name} are missing; its status says more",
             ) from None
+
+
+async def _there(*files: Path) -> None:
+    """Wait for what the operator makes: in a new installation the two start together."""
+    said = False
+    while missing := [str(file) for file in files if not file.exists()]:
+        if not said:
+            structlog.get_logger().info("waiting for the certificate", missing=missing)
+            said = True
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _renew(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
