@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
+from itertools import islice
 from typing import Annotated, Any, Protocol
 
 import structlog
@@ -17,6 +18,7 @@ from weddingbackup.broker.keeping import Keeping, Vaulted
 from weddingbackup.broker.manifests import Announcements
 from weddingbackup.broker.rows import Databases
 from weddingbackup.broker.scope import Authority, RefusedError, Scope
+from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.broker import (
     LARGEST_MANIFEST,
     Answer,
@@ -167,11 +169,11 @@ def create_app(  # noqa: C901, PLR0915  one route after the other
     async def objects(scope: Worker, location: str, prefix: str) -> StreamingResponse:
         allow.listing(prefix)
         place = allow.location(scope, location)
-        found = await keeping.run(
-            place, scope.vault.prefix, lambda v: list(v.list(prefix)), seconds=_LIST_SECONDS
-        )
-        _log.info("listed", location=location, prefix=prefix, objects=len(found))
-        return StreamingResponse(_lines(found), media_type="application/x-ndjson")
+        pages = _pages(keeping, place, scope.vault.prefix, prefix)
+        # Before the answer begins: what goes wrong at once has a status of its own.
+        first = await anext(pages)
+        _log.info("lists", location=location, prefix=prefix)
+        return StreamingResponse(_lines(first, pages), media_type="application/x-ndjson")
 
     @app.put("/v1/locations/{location}/manifests/{name:path}")
     async def manifest(scope: Worker, location: str, name: str, request: Request) -> Response:
@@ -291,17 +293,38 @@ def _signed(request: SignedRequest) -> Answer:
     )
 
 
-def _lines(found: list[ObjectInfo]) -> AsyncIterator[bytes]:
-    async def lines() -> AsyncIterator[bytes]:
-        for start in range(0, len(found), _PAGE):
-            page = found[start : start + _PAGE]
-            yield b"".join(
-                Listed(name=x.name, size=x.size, modified=x.modified).to_json().encode() + b"\n"
-                for x in page
-            )
-        yield Listed(end=True).to_json().encode() + b"\n"
+async def _pages(
+    keeping: Keeping, place: BackupLocation, vault: str, prefix: str
+) -> AsyncIterator[list[ObjectInfo]]:
+    """A listing piece by piece, at least one: a vault may hold more objects than memory has room for."""
+    found = await keeping.run(place, vault, lambda v: iter(v.list(prefix)), seconds=_LIST_SECONDS)
+    page = None
+    while page is None or len(page) == _PAGE:
+        page = await keeping.run(
+            place, vault, lambda _: list(islice(found, _PAGE)), seconds=_LIST_SECONDS
+        )
+        yield page
 
-    return lines()
+
+async def _lines(
+    first: list[ObjectInfo], others: AsyncIterator[list[ObjectInfo]]
+) -> AsyncIterator[bytes]:
+    end = Listed(end=True)
+    yield _page(first)
+    try:
+        async for page in others:
+            yield _page(page)
+    except (RefusedError, StoreError) as error:
+        # The answer has begun as a success: its last line says that it was none.
+        end = Listed(end=True, refusal=_refusal(error))
+    yield end.to_json().encode() + b"\n"
+
+
+def _page(found: list[ObjectInfo]) -> bytes:
+    return b"".join(
+        Listed(name=x.name, size=x.size, modified=x.modified).to_json().encode() + b"\n"
+        for x in found
+    )
 
 
 @contextmanager
