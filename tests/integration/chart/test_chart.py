@@ -12,6 +12,7 @@ import yaml
 
 from tests import chart
 from tests.tools import binary
+from weddingbackup.broker import rows
 from weddingbackup.resources import schema
 
 # Not a unit test: it needs Helm, which is built from its sources where that has not been done.
@@ -145,6 +146,14 @@ class TestBroker:
         assert told["WEDDINGBACKUP_BROKER_CA_SECRET"] not in yaml.safe_dump(pod)
         (container,) = pod["containers"]
         assert container["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+
+    def test_it_has_room_for_the_rows_that_it_takes(
+        self, default: dict[tuple[str, str], Object]
+    ) -> None:
+        pod = default["Deployment", "wedding-backup-broker"]["spec"]["template"]["spec"]
+        (room,) = (volume["emptyDir"] for volume in pod["volumes"] if "emptyDir" in volume)
+        # As they come, and unpacked.
+        assert room["sizeLimit"] == f"{2 * rows._AT_ONCE * rows._LARGEST >> 30}Gi"
 
     def test_one_at_a_time_is_taken_away(self, default: dict[tuple[str, str], Object]) -> None:
         spec = default["Deployment", "wedding-backup-broker"]["spec"]
