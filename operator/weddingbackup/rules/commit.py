@@ -19,6 +19,10 @@ BRIEF, LONG = timedelta(seconds=15), timedelta(minutes=2)
 """For a location that is silent when the worker has ended: with a quorum seen elsewhere, and without."""
 
 
+VERIFIED = timedelta(hours=24)
+"""For copies that are being verified, after which the backup fails: later ones wait for it."""
+
+
 class Sight(Enum):
     """What one location showed when it was asked for the announced manifest."""
 
@@ -104,7 +108,9 @@ def judge(
             f"{', '.join(silent)} did not answer and are asked again.",
         )
         return backups.delayed(current, problem, now=now)
-    if held + len(unverified) >= quorum:
+    if held < quorum and backup.spec.cancel:
+        return backups.waiting(current, Problem("Cancelled", ""), now=now)
+    if held + len(unverified) >= quorum and waited < VERIFIED:
         problem = Problem(
             "Verifying",
             f"The worker has ended. What lies at {', '.join(unverified)} is read and verified before it "

@@ -16,7 +16,7 @@ from weddingbackup.resources.backup_job import (
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.common import LocationPhase
 from weddingbackup.rules import backup as backups
-from weddingbackup.rules.commit import BRIEF, LONG, Sight, judge, rows
+from weddingbackup.rules.commit import BRIEF, LONG, VERIFIED, Sight, judge, rows
 from weddingbackup.rules.conditions import find
 
 THERE, ABSENT, SILENT = Sight.THERE, Sight.ABSENT, Sight.SILENT
@@ -114,6 +114,17 @@ def test_a_location_that_checks_nothing_on_arrival_counts_only_after_its_verific
     status = look({"a": THERE, "b": THERE, "c": THERE}, locations=locations, waited=LONG * 9)
     assert (status.phase, reason_of(status)) == (Phase.RUNNING, "Verifying")
     assert sum(row.phase is LocationPhase.COMMITTED for row in status.locations) == held
+
+
+def test_a_backup_that_is_never_verified_ends_or_can_be_ended() -> None:
+    unbound = {name: bound(name, checks=False) for name in "abc"}
+    sights = {"a": THERE, "b": THERE, "c": THERE}
+    late = look(sights, locations=unbound, waited=VERIFIED)
+    assert (late.phase, reason_of(late)) == (Phase.FAILED, "NoQuorum")
+    order = ended()
+    cancelled = order.model_copy(update={"spec": order.spec.model_copy(update={"cancel": True})})
+    assert look(sights, order=cancelled, locations=unbound).phase is Phase.CANCELLED
+    assert look(sights, order=cancelled).phase is Phase.COMPLETED  # a commit cannot be taken back
 
 
 def test_a_location_of_which_nothing_is_known_is_not_believed() -> None:
