@@ -133,7 +133,7 @@ class KubernetesAuthority:
         organisation = await organisations.read(self._cluster, owner.namespace)
         status = backup.status
         assert status.vault is not None
-        planned = {row.name for row in status.locations}
+        planned = frozenset(row.name for row in status.locations)
         locations = await self._locations(organisation)
         sources = {row.name: row.data_class for row in status.sources}
         return Scope(
@@ -143,10 +143,12 @@ class KubernetesAuthority:
             pod=pod.name,
             pod_uid=pod.uid,
             owner=_reference(owner),
+            job_uid=job.uid,
             policy=backup.spec.policy_ref.name,
             vault=_vault(status.vault),
             kit=await self._kit(organisation, backup.spec.policy_ref.name, status.vault),
             classes=frozenset(sources.values()),
+            planned=planned,
             locations={name: x for name, x in locations.items() if name in planned},
             quorum=status.quorum or 0,
             sources=sources,
@@ -163,7 +165,7 @@ class KubernetesAuthority:
         organisation = await organisations.read(self._cluster, origin)
         status = request.status
         assert status.vault is not None
-        planned = {each.name for each in status.locations}
+        planned = frozenset(each.name for each in status.locations)
         locations = await self._locations(organisation)
         here = organisation
         if origin != owner.namespace:
@@ -176,10 +178,12 @@ class KubernetesAuthority:
             pod=pod.name,
             pod_uid=pod.uid,
             owner=_reference(owner),
+            job_uid=job.uid,
             policy=policy.name,
             vault=_vault(status.vault),
             kit=await self._kit(organisation, policy.name, status.vault),
             classes=frozenset(sources.values()),
+            planned=planned,
             locations={name: x for name, x in locations.items() if name in planned},
             quorum=0,
             sources=sources,

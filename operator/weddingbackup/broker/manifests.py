@@ -99,7 +99,7 @@ def _read(scope: Scope, name: str, data: bytes) -> Plain:
         vault_id.hex() != scope.vault.id
         or plain.job_uid != scope.owner.uid
         or plain.quorum != scope.quorum
-        or set(plain.locations) != set(scope.locations)
+        or not scope.planned >= {*plain.locations}
     ):
         raise RefusedError(
             RefusalCode.NOT_YOURS,
@@ -150,7 +150,8 @@ async def _is_nowhere(scope: Scope, name: str, keeping: Keeping) -> bool:
             return False
 
     answers = await asyncio.gather(*map(ask, scope.locations))
-    return sum(answers) > len(scope.locations) - scope.quorum
+    # One that is registered no longer says nothing, and may hold it.
+    return sum(answers) > len(scope.planned) - scope.quorum
 
 
 def _store(vaulted: Vaulted, plain: Plain, name: str, data: bytes) -> None:

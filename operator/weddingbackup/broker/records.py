@@ -9,10 +9,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from weddingbackup.broker.scope import Purpose, RefusedError, Scope
-from weddingbackup.kube.client import BACKUPS, REQUESTS, Cluster, ConflictError
+from weddingbackup.kube.client import BACKUPS, JOBS, REQUESTS, Cluster, ConflictError
 from weddingbackup.resources.backup_job import Announced, BackupJob
 from weddingbackup.resources.broker import Progress, RefusalCode
 from weddingbackup.resources.common import Reported
+from weddingbackup.rules.identity import Reference, UnknownError, backup_under_way
 
 _EVERY_SECONDS = 2.0
 _MOST_REMEMBERED = 10_000
@@ -77,8 +78,16 @@ class KubernetesRecords:
 
     async def _backup(self, scope: Scope) -> tuple[Announced | None, str]:
         body = await self._cluster.get(BACKUPS, scope.owner.name, scope.namespace)
-        if body is None or body["metadata"]["uid"] != scope.owner.uid:
+        if body is None:
             raise RefusedError(RefusalCode.UNKNOWN_WORKER, "the BackupJob is gone")
         backup = BackupJob.model_validate(body)
+        where = scope.namespace
+        owner = Reference(BACKUPS.kind, where, scope.owner.name, scope.owner.uid)
+        job = Reference(JOBS.kind, where, "", scope.job_uid)
+        try:
+            # Again, by the very version that is about to be changed: its job may have ended meanwhile.
+            backup_under_way(owner, job, backup)
+        except UnknownError as error:
+            raise RefusedError(RefusalCode.UNKNOWN_WORKER, str(error)) from None
         version: str = body["metadata"]["resourceVersion"]
         return backup.status.announced, version

@@ -31,7 +31,9 @@ class Scope:
         owner: the BackupJob or RecoveryRequest that the job is for.
         policy: name of the policy, in the vault's namespace.
         classes: the data classes whose keys the job needs.
-        locations: those that it works with, by name.
+        job_uid: of the Kubernetes Job that the pod belongs to.
+        planned: names of the locations that the job was planned for, registered still or not.
+        locations: those of them that it may work with now, by name.
         quorum: of a backup.
         sources: those that the job reads or writes, with their class.
     """
@@ -42,10 +44,12 @@ class Scope:
     pod: str
     pod_uid: str
     owner: ObjectRef
+    job_uid: str
     policy: str
     vault: VaultRef
     kit: Kit = field(repr=False)
     classes: frozenset[DataClass]
+    planned: frozenset[str]
     locations: Mapping[str, BackupLocation]
     quorum: int
     sources: Mapping[str, DataClass]

@@ -6,7 +6,7 @@ locations' credentials. Connection strings are files too, at the paths below.
 """
 
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -150,7 +150,7 @@ class BackupTask(Model):
     locations: list[str]
     """Names, of those that the broker gives access to: all of them."""
     quorum: int
-    sources: list[SourceTask]
+    sources: Annotated[list[SourceTask], Field(min_length=1)]
 
 
 class RestoreTask(Model):

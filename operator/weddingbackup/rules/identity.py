@@ -14,6 +14,7 @@ from weddingbackup.resources.backup_job import Phase as BackupPhase
 from weddingbackup.resources.broker import AUDIENCE
 from weddingbackup.resources.recovery_request import Phase as RecoveryPhase
 from weddingbackup.resources.recovery_request import RecoveryRequest, SourcePhase, SourceStatus
+from weddingbackup.rules.backup import worked
 
 Object = Mapping[str, Any]
 
@@ -107,6 +108,8 @@ def backup_under_way(wanted: Reference, job: Reference, backup: BackupJob) -> No
         raise UnknownError("the BackupJob's status names another Job")
     if backup.status.phase is not BackupPhase.RUNNING or backup.spec.cancel:
         raise UnknownError("the BackupJob is not under way")
+    if worked(backup.status) is not None:
+        raise UnknownError("the BackupJob's worker has ended")
 
 
 def recovery_under_way(wanted: Reference, job: Reference, request: RecoveryRequest) -> SourceStatus:

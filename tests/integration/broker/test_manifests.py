@@ -53,10 +53,12 @@ class World:
             pod="first",
             pod_uid="first",
             owner=ObjectRef(namespace="bella", name="one", uid=JOB),
+            job_uid="job",
             policy="wedding",
             vault=VaultRef(id=self.kit.vault_id, prefix=self.kit.prefix),
             kit=self.kit,
             classes=frozenset({DataClass.TIMELINE}),
+            planned=frozenset(found.name for found in locations),
             locations={found.name: registered(found) for found in locations},
             quorum=2,
             sources={"planning": DataClass.TIMELINE},
@@ -229,6 +231,18 @@ def test_a_successor_replaces_nothing_that_may_be_committed(world: World) -> Non
     world.age(3600)
     assert world.put(second, pod="second") == (409, "Exists")
     assert world.put(first, pod="second") == (204, "")  # to adopt it is as good
+
+
+def test_a_location_that_was_planned_and_is_gone_may_hold_it(world: World) -> None:
+    scopes = world.broker.jobs.scopes
+    for pod in ("first", "second"):
+        scopes[pod] = replace(scopes[pod], planned=scopes[pod].planned | {"gone"})
+    first, second = world.manifest(), world.manifest()
+    world.store(first)
+    world.store(second)
+    assert world.put(first, at=0) == (204, "")
+    world.age(3600)
+    assert world.put(second, pod="second", at=1) == (409, "Exists")
 
 
 def test_a_location_that_is_silent_may_hold_it(world: World) -> None:

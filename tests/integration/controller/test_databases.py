@@ -102,10 +102,12 @@ def scope(home: Home, owner: Object, purpose: Purpose, **more: Any) -> Scope:
             "owner": ObjectRef(
                 namespace=home.namespace, name=metadata["name"], uid=metadata["uid"]
             ),
+            "job_uid": "job",
             "policy": "wedding",
             "vault": VaultRef(id="v", prefix="v"),
             "kit": Kit.found(),
             "classes": frozenset(),
+            "planned": frozenset(),
             "locations": {},
             "quorum": 0,
             "sources": {"planning": DataClass.TIMELINE},

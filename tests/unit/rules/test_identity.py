@@ -179,6 +179,17 @@ def test_a_running_backup_serves_the_job_that_its_status_names() -> None:
         {"phase": "Running"},
         {**RUNNING, "job": {"name": "one", "uid": "forged-job"}},
         {**RUNNING, "job": {"name": "one"}},
+        {
+            **RUNNING,
+            "conditions": [
+                {
+                    "type": "Worked",
+                    "status": "True",
+                    "reason": "WorkerEnded",
+                    "lastTransitionTime": "2026-12-05T12:00:00Z",
+                }
+            ],
+        },
         *({**RUNNING, "phase": p} for p in ("Pending", "Completed", "Failed", "Cancelled")),
     ],
 )
