@@ -18,6 +18,7 @@ from tests.servers.certificate import certificate
 from tests.servers.locations import Location
 from tests.servers.process import answers, free_port, wait_until
 from weddingbackup.broker.app import create_app
+from weddingbackup.broker.connections import Connection
 from weddingbackup.broker.keeping import Keeping
 from weddingbackup.broker.rows import Databases
 from weddingbackup.broker.scope import RefusedError, Scope
@@ -115,7 +116,7 @@ class Broker:
             ssl_keyfile=str(self._certificate.key),
             ssl_version=ssl.PROTOCOL_TLS_SERVER,
             log_config=None,
-            http="h11",
+            http=Connection,
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)

@@ -13,6 +13,7 @@ import uvicorn
 from weddingbackup import log
 from weddingbackup.broker.app import create_app
 from weddingbackup.broker.authority import KubernetesAuthority
+from weddingbackup.broker.connections import Connection
 from weddingbackup.broker.keeping import Keeping
 from weddingbackup.broker.records import KubernetesRecords
 from weddingbackup.broker.rows import KubernetesDatabases
@@ -90,7 +91,7 @@ async def serve(settings: Settings, *, kubeconfig: str | None = None) -> None:
             ssl_certfile=str(certificate),
             ssl_keyfile=str(key),
             ssl_version=ssl.PROTOCOL_TLS_SERVER,
-            http="h11",
+            http=Connection,
             ws="none",
             log_config=None,
             access_log=False,
