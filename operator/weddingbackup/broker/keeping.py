@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from weddingbackup.broker.scope import RefusedError
 from weddingbackup.resources.backup_location import BackupLocation
@@ -29,7 +30,9 @@ T = TypeVar("T")
 Credentials = Callable[[BackupLocation], Awaitable[tuple[LocationAccess, Mapping[str, str]]]]
 """Gives what a location is opened with, or raises RefusedError."""
 
-_THREADS = 8
+_THREADS = 16
+_THREADS_A_VAULT = 2
+"""So many of them for one vault: else one job could take all of a location that hangs."""
 _SIGNING_THREADS = 4
 _FRESH_SECONDS = 60.0
 """How long credentials are used before their Secret is read again."""
@@ -41,7 +44,7 @@ class _Kept:
     wire: Wire
     access: LocationAccess
     credentials: Mapping[str, str]
-    generation: int
+    version: tuple[str, int]
     read_at: float
 
 
@@ -52,6 +55,9 @@ class _Place:
     talking: ThreadPoolExecutor
     signing: ThreadPoolExecutor
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turns: "WeakValueDictionary[str, asyncio.Semaphore]" = field(
+        default_factory=WeakValueDictionary
+    )
     kept: _Kept | None = None
 
 
@@ -137,9 +143,10 @@ class Keeping:
             async with asyncio.timeout(seconds):
                 kept = await self._kept(place, location)
                 vaulted = Vaulted(kept.keeper, kept.wire, f"{prefix}/")
-                loop = asyncio.get_running_loop()
-                pool = place.signing if signing else place.talking
-                return await loop.run_in_executor(pool, work, vaulted)
+                if signing:
+                    loop = asyncio.get_running_loop()
+                    return await loop.run_in_executor(place.signing, work, vaulted)
+                return await _talk(place, prefix, work, vaulted)
         except TimeoutError:
             raise RefusedError(
                 RefusalCode.TRANSIENT, f"location {name} did not answer within {seconds:g} s"
@@ -154,23 +161,24 @@ class Keeping:
             return file.read()
 
     async def _kept(self, place: _Place, location: BackupLocation) -> _Kept:
-        generation = location.metadata.generation
+        # Made anew under its name, a location may be another bucket, and begins to count again.
+        version = (location.metadata.uid, location.metadata.generation)
         async with place.lock:
             kept = place.kept
             if (
                 kept is not None
-                and kept.generation == generation
+                and kept.version == version
                 and self._clock() - kept.read_at < _FRESH_SECONDS
             ):
                 return kept
             access, credentials = await self._credentials(location)
             if kept is not None and (kept.access, kept.credentials) == (access, credentials):
-                kept.generation, kept.read_at = generation, self._clock()
+                kept.version, kept.read_at = version, self._clock()
                 return kept
             loop = asyncio.get_running_loop()
             keeper = await loop.run_in_executor(place.signing, open_keeper, access, credentials)
             wire = open_wire(access, keeper.address, connections=_THREADS)
-            place.kept = _Kept(keeper, wire, access, credentials, generation, self._clock())
+            place.kept = _Kept(keeper, wire, access, credentials, version, self._clock())
             # Who still works with the former one ends by itself.
             return place.kept
 
@@ -183,6 +191,21 @@ class Keeping:
                 with suppress(Exception):
                     place.kept.keeper.close()
                     place.kept.wire.close()
+
+
+async def _talk(place: _Place, vault: str, work: Callable[[Vaulted], T], vaulted: Vaulted) -> T:
+    """Work in a thread; the vault's turn ends with the thread, not with whoever waits for it."""
+    turn = place.turns.setdefault(vault, asyncio.Semaphore(_THREADS_A_VAULT))
+    await turn.acquire()
+    loop = asyncio.get_running_loop()
+
+    def release(_: object) -> None:
+        with suppress(RuntimeError):  # the loop has been closed meanwhile
+            loop.call_soon_threadsafe(turn.release)
+
+    future = place.talking.submit(work, vaulted)
+    future.add_done_callback(release)
+    return await asyncio.wrap_future(future)
 
 
 def _place(name: str) -> _Place:
