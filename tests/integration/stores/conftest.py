@@ -1,9 +1,12 @@
-"""What the shared suite is run against: each provider at a real server, and a directory."""
+"""What the shared suite is run against: each provider at a real server, as whoever holds its
+credentials has it and as a worker has it through a broker, and a directory.
+"""
 
 import dataclasses
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,22 +15,33 @@ from google.auth.transport.requests import Request
 from google.oauth2 import service_account
 
 from tests.servers.azure import azure
+from tests.servers.broker import Broker, broker, registered, token_for
 from tests.servers.certificate import certificate
 from tests.servers.fixtures import locations as locations  # noqa: PLC0414  a fixture
 from tests.servers.gcs import ACCOUNT, GCS, HMAC
 from tests.servers.identity import CLIENT, Service, entra, iam
 from tests.servers.locations import BUCKET, PLACES, Location
 from tests.servers.toxiproxy import toxiproxy
-from weddingbackup.resources.tasks import LocationAccess
+from weddingbackup.broker.scope import Purpose, Scope
+from weddingbackup.resources.common import DataClass
+from weddingbackup.resources.tasks import LocationAccess, ObjectRef, VaultRef
 from weddingbackup.stores import DirectoryStore, gcs, open_wire
 from weddingbackup.stores.api import Keeper, Store
 from weddingbackup.stores.retry import Retry
 from weddingbackup.stores.wire import Wire
 from weddingbackup.stores.wirestore import WireStore
+from weddingbackup.vault.kit import Kit
+from weddingbackup.worker.brokered import BrokeredStore, opened
+from weddingbackup.worker.client import Client
 
 _REMOTE = {"S3": "london", "R2": "paris", "GCS": "zurich", "Azure": "dublin"}
 _DELEGATED = "Azure by delegation"
 _VARIANTS = ["GCS by HMAC", "GCS by signBlob", _DELEGATED]
+_BROKERED = {
+    "S3 by a broker": "london",
+    "GCS by a broker": "zurich",
+    "Azure by a broker": "dublin",
+}
 IN_THE_CLEAR = [*_REMOTE, *_VARIANTS[:-1]]
 """Those without TLS, whose answers can be cut off without cutting off the handshake."""
 
@@ -117,12 +131,75 @@ def remote(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> R
     return _remote(request, request.param, monkeypatch)
 
 
-@pytest.fixture(params=[*_REMOTE, *_VARIANTS, "directory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """An empty store of each kind."""
+@pytest.fixture(scope="session")
+def signer(locations: list[Location], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker for the workers of all locations."""
+    named = {location.name: location for location in locations}
+    with broker(named, tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@pytest.fixture(params=[*_REMOTE, *_VARIANTS, *_BROKERED, "directory"])
+def both(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Store, Store]]:
+    """`store` and `owner`."""
+    if (name := _BROKERED.get(request.param)) is not None:
+        locations: list[Location] = request.getfixturevalue("locations")
+        [location] = [found for found in locations if found.name == name]
+        location.proxy.heal()
+        with _brokered(request.getfixturevalue("signer"), location, tmp_path) as stores:
+            yield stores
+        return
     if request.param == "directory":
-        return DirectoryStore(tmp_path / "store")
-    return _remote(request, request.param, monkeypatch).store()
+        store: Store = DirectoryStore(tmp_path / "store")
+    else:
+        store = _remote(request, request.param, monkeypatch).store()
+    yield store, store
+
+
+@pytest.fixture
+def store(both: tuple[Store, Store]) -> Store:
+    """An empty store of each kind."""
+    return both[0]
+
+
+@pytest.fixture
+def owner(both: tuple[Store, Store]) -> Store:
+    """The same place for whoever may put any bytes under any name."""
+    return both[1]
+
+
+@contextmanager
+def _brokered(
+    signer: Broker, location: Location, directory: Path
+) -> Iterator[tuple[BrokeredStore, WireStore]]:
+    """The vault of a new backup as its worker has it at this location, and as its owner has it."""
+    kit = Kit.found()
+    vault = VaultRef(id=kit.vault_id, prefix=kit.prefix)
+    token = token_for(kit.vault_id)
+    (directory / "token").write_text(token)
+    signer.jobs.scopes[token] = Scope(
+        purpose=Purpose.BACKUP,
+        namespace="bella",
+        labels={},
+        pod="worker",
+        pod_uid=kit.vault_id,
+        owner=ObjectRef(namespace="bella", name="one", uid=kit.vault_id),
+        job_uid=kit.vault_id,
+        policy="wedding",
+        vault=vault,
+        kit=kit,
+        classes=frozenset({DataClass.TIMELINE}),
+        planned=frozenset({location.name}),
+        locations={location.name: registered(location)},
+        quorum=1,
+        sources={"planning": DataClass.TIMELINE},
+    )
+    with opened(Client(signer.access, directory / "token"), vault) as found:
+        [store] = found.stores
+        assert isinstance(store, BrokeredStore)
+        yield store, location.open_store(kit.prefix)
 
 
 def _remote(request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch) -> Remote:
