@@ -48,10 +48,14 @@ _log = structlog.get_logger()
 _AT_ONCE: Final = 8
 """Exports and recoveries under way together, of all workers: each holds connections and a thread."""
 _AT_ONCE_A_POD: Final = 1
+_AT_ONCE_A_NAMESPACE: Final = 3
+"""So that one organisation's jobs leave room for those of others."""
 _LARGEST: Final = 1 << 30
 """Bytes of rows that may be put back in one go; so many are kept on disk twice, for a moment."""
 _BODY_SECONDS: Final = 600.0
 _EXPORT_SECONDS: Final = 3600.0
+_STALL_SECONDS: Final = 60.0
+"""For a worker to take a piece: meanwhile it holds a place, and a snapshot open in the database."""
 _LONGEST_MESSAGE: Final = 2000
 
 
@@ -215,6 +219,7 @@ class _Room:
     def __init__(self) -> None:
         self.threads = ThreadPoolExecutor(2 * _AT_ONCE, thread_name_prefix="rows")
         self._pods: Counter[str] = Counter()
+        self._namespaces: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def enter(self, scope: Scope) -> Callable[[], None]:
@@ -228,16 +233,23 @@ class _Room:
                 raise RefusedError(
                     RefusalCode.TOO_MUCH, "one source's rows at a time", retry_after=1
                 )
+            if self._namespaces[scope.namespace] >= _AT_ONCE_A_NAMESPACE:
+                raise RefusedError(
+                    RefusalCode.TRANSIENT, "rows of other jobs here are under way", retry_after=3
+                )
             if self._pods.total() >= _AT_ONCE:
                 raise RefusedError(
                     RefusalCode.TRANSIENT, "other organisations' rows are under way", retry_after=3
                 )
             self._pods[scope.pod_uid] += 1
+            self._namespaces[scope.namespace] += 1
 
         def leave() -> None:
             with self._lock:
                 self._pods[scope.pod_uid] -= 1
+                self._namespaces[scope.namespace] -= 1
                 self._pods += Counter()  # drops who has none
+                self._namespaces += Counter()
 
         return leave
 
@@ -266,6 +278,8 @@ class _Export:
         self._source = source
         self._leave = leave
         self._turn = threading.Lock()
+        self._leaving = threading.Lock()
+        self._left = False
         self._parts: Generator[bytes, None, None] | None = None
         self._begun = False
         self._ended = False
@@ -282,7 +296,11 @@ class _Export:
             return next(self._parts, b"") if self._parts and not self._ended else b""
 
     def end(self) -> None:
-        """Break off what is under way, and leave the database."""
+        """Break off what is under way, and leave the database; once more is no more."""
+        with self._leaving:
+            if self._left:
+                return
+            self._left = True
         try:
             if self._begun:
                 self._source.cancel()
@@ -298,10 +316,15 @@ class _Export:
 
 async def _stream(room: _Room, export: _Export) -> AsyncIterator[bytes]:
     """Hand on piece by piece, each read when the one before has been taken."""
+    loop = asyncio.get_running_loop()
     until = time.monotonic() + _EXPORT_SECONDS
     try:
         while time.monotonic() < until and (part := await room.run(export.next)):
-            yield part
+            stalled = loop.call_later(_STALL_SECONDS, room.threads.submit, export.end)
+            try:
+                yield part
+            finally:
+                stalled.cancel()
     finally:
         # Not waited for: where the worker has gone, this coroutine is being cancelled.
         room.threads.submit(export.end)
