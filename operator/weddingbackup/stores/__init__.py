@@ -22,7 +22,7 @@ __all__ = ["DirectoryStore", "open_keeper", "open_store", "open_wire", "probe"]
 
 # At their debug levels these write out signed URLs, access tokens or what is signed; at warning,
 # urllib3 tells of each retry of an SDK, which our own errors do better.
-for _name in ("azure", "boto3", "botocore", "google", "urllib3"):
+for _name in ("azure", "boto3", "botocore", "google", "msal", "urllib3"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 # Each vendor's SDK takes a good part of a second to import: only those in use are.
