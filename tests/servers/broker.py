@@ -4,9 +4,11 @@ Only the authority is the test's own: tokens stand for the scopes that the test 
 """
 
 import asyncio
+import gc
 import hashlib
 import ssl
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -136,6 +138,10 @@ class Broker:
             self._server.should_exit = True
             self._thread.join(30)
             self._server = None
+            # Connections on which a TLS good-bye was still waited for: nobody closes them any more.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
 
 
 async def _serve(server: uvicorn.Server) -> None:
