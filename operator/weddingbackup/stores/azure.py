@@ -30,7 +30,6 @@ from weddingbackup.stores.api import LIFETIME, ObjectInfo, PutIntent, SignedRequ
 from weddingbackup.stores.base import BaseKeeper
 from weddingbackup.stores.errors import DeniedError, StoreError
 
-_RETRY = ExponentialRetry(initial_backoff=0, increment_base=2, retry_total=2, random_jitter_range=1)
 _CREATE = BlobSasPermissions(create=True)  # not `write`: that may overwrite
 _READ = BlobSasPermissions(read=True)
 _KEY_LIFE = timedelta(hours=6)  # seven days are allowed
@@ -69,7 +68,7 @@ class AzureKeeper(BaseKeeper):
             credential=_credential(credentials),
             connection_timeout=5,
             read_timeout=20,
-            retry_policy=_RETRY,
+            retry_policy=_retry(),
             connection_verify=access.ca_file or True,
         )
         self._container = self._service.get_container_client(access.bucket)
@@ -225,6 +224,14 @@ class DelegationKey:
                 self._expiry = now + _KEY_LIFE
                 self._next = self._expiry - _KEY_RENEWAL
             return self._key
+
+
+def _retry() -> ExponentialRetry:
+    # One a service: a policy leads to the next in its pipeline, which ends with the credentials, and
+    # one that two services share sends the requests of both with those of the later one.
+    return ExponentialRetry(
+        initial_backoff=0, increment_base=2, retry_total=2, random_jitter_range=1
+    )
 
 
 def _credential(credentials: Mapping[str, str]) -> Any:

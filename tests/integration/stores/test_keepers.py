@@ -43,6 +43,16 @@ def test_a_vault_does_not_see_another(remote: Remote) -> None:
         other.get("packs/one")
 
 
+def test_a_keeper_keeps_its_credentials_when_one_with_others_is_opened(remote: Remote) -> None:
+    put(remote.store(), "packs/one", b"one")
+    keeper = remote.keeper()
+    access = remote.location.access
+    other = open_keeper(access, wrong_credentials(remote), prefix=remote.prefix)
+    with pytest.raises(DeniedError):
+        list(other.list(""))
+    assert [found.name for found in keeper.list("")] == ["packs/one"]
+
+
 def test_a_probe_finds_out_what_the_location_can_do_and_leaves_nothing(remote: Remote) -> None:
     keeper = remote.location.open_keeper()
     found = probe(keeper, remote.wire())
