@@ -40,10 +40,12 @@ class Work(StrEnum):
     BACKUP = "backup"
     RESTORE = "restore"
     COPY = "copy"
+    CHECK = "check"
+    COLLECT = "collect"
     ERASE = "erase"
 
 
-AT_HOME = frozenset({Work.COPY, Work.ERASE})
+AT_HOME = frozenset({Work.COPY, Work.CHECK, Work.COLLECT, Work.ERASE})
 """Work for which credentials are mounted, and so never beside an organisation's people."""
 
 OWNER = f"{names.GROUP}/owner"

@@ -125,6 +125,54 @@ class CopyReport(Model):
     error: ErrorReport | None = None
 
 
+class CheckedLocation(Model):
+    """What a check found, and mended, at one location."""
+
+    name: str
+    objects: Count = 0
+    """Looked at there."""
+    bytes: Count = 0
+    """Read there."""
+    missing: Count = 0
+    damaged: Count = 0
+    """Of the wrong size, or with bytes that are not those of their name."""
+    replaced: Count = 0
+    """Those of the missing and damaged that have a good copy there now, which was read back."""
+    error: str | None = None
+    """Why not all could be looked at; then the other numbers say nothing of the rest."""
+
+
+class CheckReport(Model):
+    """The end of a check."""
+
+    locations: list[CheckedLocation] = Field(default_factory=list, max_length=32)
+    lost: list[str] = Field(default_factory=list, max_length=20)
+    """Names of objects that are good nowhere, the first of them."""
+    lost_count: Count = 0
+    lossy: list[str] = Field(default_factory=list, max_length=10)
+    """Manifests of the points that needed them, the newest of them."""
+    seconds: Seconds = 0.0
+    error: ErrorReport | None = None
+
+
+class CollectReport(Model):
+    """The end of a collection."""
+
+    points: Count = 0
+    """Recovery points that expired and were removed."""
+    objects: Count = 0
+    """Removed, at all locations together; those of the points among them."""
+    bytes: Count = 0
+    marked: Count = 0
+    """Objects that the next run will remove, if nobody needs them by then."""
+    locked: Count = 0
+    """Objects that a lock holds; they are tried again."""
+    kept: Count = 0
+    """Recovery points that stay."""
+    seconds: Seconds = 0.0
+    error: ErrorReport | None = None
+
+
 class EraseReport(Model):
     """The end of an erasure: how many objects went, over all locations."""
 

@@ -1,10 +1,11 @@
 """What a worker is told: its one job, handed over as JSON in an environment variable of its pod.
 
 A task holds no secret. Backup and restore get keys and signed requests from the broker, by the token
-of their pod; copy, check and erase run in the operator's namespace, and their pods mount the
-locations' credentials. Connection strings are files too, at the paths below.
+of their pod; copy, check, collect and erase run in the operator's namespace, and their pods mount
+the locations' credentials. Connection strings are files too, at the paths below.
 """
 
+from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Final
 
@@ -151,6 +152,8 @@ class BackupTask(Model):
     """Names, of those that the broker gives access to: all of them."""
     quorum: int
     sources: Annotated[list[SourceTask], Field(min_length=1)]
+    distrust: list[str] = Field(default_factory=list)
+    """Names of packs and indexes that a check found good nowhere: what they held is stored anew."""
 
 
 class RestoreTask(Model):
@@ -176,6 +179,60 @@ class CopyTask(Model):
     target: str
     """Name of the location to fill; it is one of `locations`."""
     locations: list[LocationAccess]
+
+
+class CheckLevel(StrEnum):
+    """How much of a vault a check looks at."""
+
+    PROVIDER = "Provider"
+    """What is listed, its sizes, and the checksums that the providers tell: reads next to nothing."""
+    SAMPLE = "Sample"
+    """Also reads a share of the bytes."""
+    FULL = "Full"
+    """Reads every byte."""
+
+
+class CheckTask(Model):
+    """One vault, looked over at these locations; what is damaged is replaced from a good copy."""
+
+    vault: VaultRef
+    locations: list[LocationAccess]
+    level: CheckLevel
+    percent: Annotated[float, Field(gt=0, le=100)] = 100
+    """Of the objects, how many a Sample reads."""
+    seed: str = ""
+    """Chooses which: equal seeds choose the same."""
+    repair: bool = True
+
+
+class Kept(Model):
+    """How many recovery points are kept: a policy's spec.retention as the rules take it."""
+
+    keep_last: Annotated[int, Field(ge=1)]
+    hourly: Annotated[int, Field(ge=0)] = 0
+    daily: Annotated[int, Field(ge=0)] = 0
+    weekly: Annotated[int, Field(ge=0)] = 0
+    monthly: Annotated[int, Field(ge=0)] = 0
+    yearly: Annotated[int, Field(ge=0)] = 0
+    point_in_time_seconds: Annotated[float, Field(ge=0)] = 0
+    """Every point of that last time is kept, and the newest one before it."""
+
+
+class CollectTask(Model):
+    """What no kept recovery point of a vault needs, removed at these locations after a grace."""
+
+    vault: VaultRef
+    locations: list[LocationAccess]
+    """All that the vault may be at."""
+    quorum: Annotated[int, Field(ge=1)] = 2
+    """The smallest that any point of the vault was written with: all but quorum - 1 locations must answer."""
+    keep: Kept
+    pins: list[str] = Field(default_factory=list)
+    """Manifests of points that recoveries are reading, or that somebody asked to keep."""
+    lossy: list[str] = Field(default_factory=list)
+    """Manifests of points that are known to have lost something."""
+    grace_seconds: Annotated[float, Field(ge=0)] = 86400
+    dry_run: bool = False
 
 
 class EraseTask(Model):

@@ -243,6 +243,8 @@ class Retention(Model):
     """The newest point of each of the last this many months that have one."""
     yearly: Annotated[int, Field(ge=0, le=100)] = 5
     """The newest point of each of the last this many years that have one."""
+    point_in_time_window: Annotated[timedelta, Duration("0s", "744h")] = timedelta(hours=24)
+    """Every point of that last time is kept, and the newest one before it, for example 72h."""
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
     """When the policy is deleted, Retain keeps all its recovery points (a policy made anew under its name finds them), Erase destroys its keys and removes them."""
 
@@ -386,6 +388,63 @@ class Point(Model):
     """Name of its manifest in the stores."""
 
 
+class CheckedCopy(Model):
+    """One location's copy of the vault, as the last checks found it."""
+
+    name: Annotated[str, Field(max_length=253)]
+    """The BackupLocation's name."""
+    time: Time | None = None
+    """When a check that read every byte there last began and found, or left, all of it good."""
+    provider_time: Time | None = None
+    """When the listing and the provider's checksums were last compared, and found good."""
+    missing: Annotated[int, Field(ge=0)] = 0
+    """Objects that were missing there at the last check."""
+    damaged: Annotated[int, Field(ge=0)] = 0
+    """Objects that were damaged there at the last check."""
+    replaced: Annotated[int, Field(ge=0)] = 0
+    """Those of them that have a good copy there again."""
+    message: Annotated[str, Field(max_length=1024)] | None = None
+    """What is wrong there, if something is."""
+
+
+class Loss(Model):
+    """What a check found good nowhere."""
+
+    time: Time
+    """When it was found."""
+    objects: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=20)] = Field(
+        default_factory=list
+    )
+    """Names of the first of these objects."""
+    count: Annotated[int, Field(ge=0)] = 0
+    """How many there are."""
+    points: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=10)] = Field(
+        default_factory=list
+    )
+    """Manifests of the newest points that needed them; a backup made since is whole again."""
+    backup_job: Annotated[str, Field(max_length=253)] | None = None
+    """The BackupJob that was ordered to store anew what the source still has."""
+
+
+class Collection(Model):
+    """The last removal of what no kept recovery point needs."""
+
+    time: Time
+    """When it ended."""
+    points: Annotated[int, Field(ge=0)] = 0
+    """Recovery points that expired and were removed."""
+    objects: Annotated[int, Field(ge=0)] = 0
+    """Objects removed, at all locations together."""
+    bytes: Annotated[int, Field(ge=0)] = 0
+    """Their bytes."""
+    marked: Annotated[int, Field(ge=0)] = 0
+    """Objects that the next run removes, if nobody needs them by then."""
+    locked: Annotated[int, Field(ge=0)] = 0
+    """Objects that a bucket's lock holds; they are tried again."""
+    message: Annotated[str, Field(max_length=1024)] | None = None
+    """Why it could not do its work, if it could not."""
+
+
 class Status(KindStatus):
     """Whether the wedding is protected, and since when."""
 
@@ -417,6 +476,14 @@ class Status(KindStatus):
     """The newest generation of the policy that was looked at for it: only a later edit can ask anew."""
     stored_bytes: Annotated[int, Field(ge=0)] | None = None
     """Bytes that its vault takes at one location, as last listed there; every copy takes as much."""
+    checks: Annotated[list[CheckedCopy], Field(max_length=32), keyed_by("name")] = Field(
+        default_factory=list
+    )
+    """Each location's copy, as the last checks found it."""
+    loss: Loss | None = None
+    """What was found good nowhere, until a check finds all that is kept whole again."""
+    last_collection: Collection | None = None
+    """The last removal of what no kept recovery point needs."""
     estimated_recovery_seconds: Annotated[int, Field(ge=0)] | None = None
     """How long a recovery would take now, from what was measured."""
 
