@@ -6,6 +6,7 @@ process imports before, and the objects' content with its digests, is not in tha
 has both at hand. `serve` runs the broker until its standard input ends.
 """
 
+import contextlib
 import hashlib
 import json
 import random
@@ -26,6 +27,7 @@ from tests.servers.broker import Broker, Jobs, registered, token_for
 from tests.servers.locations import PLACES, Location
 from tests.servers.s3 import S3
 from tests.servers.toxiproxy import Proxy
+from weddingbackup import log
 from weddingbackup.broker.scope import Purpose, Scope
 from weddingbackup.resources.common import DataClass
 from weddingbackup.resources.tasks import BrokerAccess, LocationAccess, ObjectRef, VaultRef
@@ -68,7 +70,9 @@ def location(access: LocationAccess, credentials: Mapping[str, str]) -> Location
 
 
 def serve(plan: dict[str, Any]) -> None:
-    """Run the broker for one job that may use all of the plan's locations."""
+    """Run the broker for one job that may use all of the plan's locations; its log goes to stderr."""
+    with contextlib.redirect_stdout(sys.stderr):  # nobody reads stdout behind its first line
+        log.configure()
     places = [
         location(LocationAccess.model_validate(one["access"]), one["credentials"])
         for one in plan["locations"]
