@@ -28,6 +28,7 @@ from weddingbackup.kube.client import (
     Object,
     Resource,
 )
+from weddingbackup.kube.jobs import Work
 from weddingbackup.resources import names
 from weddingbackup.resources.backup_database import Status as DatabaseStatus
 from weddingbackup.resources.backup_job import Phase as BackupPhase
@@ -166,7 +167,8 @@ class Reconciler:
             return
         there = await self.context.cluster.get(owner.resource, owner.name, owner.namespace)
         if there is not None and there["metadata"]["uid"] == owner.uid:
-            if owner.resource in _RECONCILES and owner.resource is not POLICIES:
+            erases = job["metadata"]["labels"].get(names.LABEL_TASK) == Work.ERASE
+            if owner.resource in _RECONCILES and not erases:
                 await self.settle(owner.resource, owner.namespace, owner.name)
         elif not job["metadata"].get("deletionTimestamp"):
             await self._remove(job)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
-from weddingbackup.controller import access, backups, measures
+from weddingbackup.controller import access, backups, maintenance, measures
 from weddingbackup.controller.context import Context
 from weddingbackup.kube import organisations, registry
 from weddingbackup.kube.client import (
@@ -19,7 +19,13 @@ from weddingbackup.kube.organisations import Organisation
 from weddingbackup.resources import names
 from weddingbackup.resources.backup_database import BackupDatabase
 from weddingbackup.resources.backup_job import BackupJob, Reason
-from weddingbackup.resources.wedding_backup_policy import Phase, Source, Status, WeddingBackupPolicy
+from weddingbackup.resources.wedding_backup_policy import (
+    Loss,
+    Phase,
+    Source,
+    Status,
+    WeddingBackupPolicy,
+)
 from weddingbackup.rules import kits, quotas, schedule
 from weddingbackup.rules import policy as rules
 from weddingbackup.rules.databases import fence
@@ -80,7 +86,10 @@ async def reconcile(context: Context, body: Object) -> bool:
             BACKUPS, job.metadata.name, job.metadata.namespace, uid=job.metadata.uid
         )
     ordered = await _order(context, policy, jobs, now)
-    return not await context.publish(POLICIES, body, ordered) or ordered != status
+    told = await maintenance.look_after(
+        context, policy.model_copy(update={"status": ordered}), vault, jobs, facts.locations
+    )
+    return not await context.publish(POLICIES, body, told) or told != status
 
 
 async def _order(
@@ -111,6 +120,12 @@ async def _order(
             "last_manual_generation": policy.metadata.generation,
         }
         status = status.model_copy(update=ordered)
+    if status.loss is not None and status.loss.backup_job is None:
+        # What is good nowhere any more is stored anew, as far as the source still has it.
+        name = _repair_name(policy, status.loss)
+        await _create(context, _backup(policy, name, Reason.REPAIR, None))
+        loss = status.loss.model_copy(update={"backup_job": name})
+        return status.model_copy(update={"loss": loss})
     slot = None if text is not None else rules.due_slot(policy, jobs, now=now)
     if slot is not None:
         body = _backup(policy, schedule.name(policy.metadata.name, slot), Reason.SCHEDULED, slot)
@@ -134,6 +149,12 @@ def _trigger_name(policy: WeddingBackupPolicy, text: str) -> str:
     """Another one for each edit of the spec, so that a text that returns makes another backup."""
     digest = hashlib.sha256(rules.trigger_edit(policy, text).encode()).hexdigest()[:8]
     return f"{policy.metadata.name}-manual-{digest}"
+
+
+def _repair_name(policy: WeddingBackupPolicy, loss: Loss) -> str:
+    """One for each loss, so that ordering it twice orders it once."""
+    digest = hashlib.sha256(f"{policy.metadata.uid}/{rfc3339(loss.time)}".encode()).hexdigest()[:8]
+    return f"{policy.metadata.name}-repair-{digest}"
 
 
 def _backup(

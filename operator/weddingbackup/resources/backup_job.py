@@ -32,6 +32,7 @@ class Reason(StrEnum):
     SCHEDULED = "Scheduled"
     MANUAL = "Manual"
     EMERGENCY = "Emergency"
+    REPAIR = "Repair"
 
 
 class Phase(StrEnum):

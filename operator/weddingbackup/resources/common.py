@@ -135,3 +135,14 @@ class Reported(Model):
         default_factory=dict
     )
     """Bytes sent to each location so far, or read from it."""
+
+
+class CheckLevel(StrEnum):
+    """How much of a vault a check looks at."""
+
+    PROVIDER = "Provider"
+    """What is listed, its sizes, and the checksums that the providers tell: reads next to nothing."""
+    SAMPLE = "Sample"
+    """Also reads a share of the bytes."""
+    FULL = "Full"
+    """Reads every byte."""

@@ -5,14 +5,13 @@ of their pod; copy, check, collect and erase run in the operator's namespace, an
 the locations' credentials. Connection strings are files too, at the paths below.
 """
 
-from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Final
 
 from pydantic import Field
 
 from weddingbackup.resources.base import Model, OneOf, Time
-from weddingbackup.resources.common import DataClass, Privilege, Provider, Table
+from weddingbackup.resources.common import CheckLevel, DataClass, Privilege, Provider, Table
 
 VARIABLE: Final = "WEDDINGBACKUP_TASK"
 
@@ -179,17 +178,6 @@ class CopyTask(Model):
     target: str
     """Name of the location to fill; it is one of `locations`."""
     locations: list[LocationAccess]
-
-
-class CheckLevel(StrEnum):
-    """How much of a vault a check looks at."""
-
-    PROVIDER = "Provider"
-    """What is listed, its sizes, and the checksums that the providers tell: reads next to nothing."""
-    SAMPLE = "Sample"
-    """Also reads a share of the bytes."""
-    FULL = "Full"
-    """Reads every byte."""
 
 
 class CheckTask(Model):

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from weddingbackup.resources.base import Model, OneOf, Rule, Time
 from weddingbackup.resources.common import (
+    CheckLevel,
     DatabaseRef,
     DataClass,
     Privilege,
@@ -393,10 +394,8 @@ class CheckedCopy(Model):
 
     name: Annotated[str, Field(max_length=253)]
     """The BackupLocation's name."""
-    time: Time | None = None
-    """When a check that read every byte there last began and found, or left, all of it good."""
-    provider_time: Time | None = None
-    """When the listing and the provider's checksums were last compared, and found good."""
+    verified_time: Time | None = None
+    """Every byte that had arrived there before this moment was read since, and is good."""
     missing: Annotated[int, Field(ge=0)] = 0
     """Objects that were missing there at the last check."""
     damaged: Annotated[int, Field(ge=0)] = 0
@@ -405,6 +404,17 @@ class CheckedCopy(Model):
     """Those of them that have a good copy there again."""
     message: Annotated[str, Field(max_length=1024)] | None = None
     """What is wrong there, if something is."""
+
+
+class Check(Model):
+    """The last look at the vault's copies."""
+
+    time: Time
+    """When it ended."""
+    level: CheckLevel
+    """Provider: listings and the providers' checksums. Full: every byte was read."""
+    message: Annotated[str, Field(max_length=1024)] | None = None
+    """Why it did not get through, if it did not."""
 
 
 class Loss(Model):
@@ -476,7 +486,9 @@ class Status(KindStatus):
     """The newest generation of the policy that was looked at for it: only a later edit can ask anew."""
     stored_bytes: Annotated[int, Field(ge=0)] | None = None
     """Bytes that its vault takes at one location, as last listed there; every copy takes as much."""
-    checks: Annotated[list[CheckedCopy], Field(max_length=32), keyed_by("name")] = Field(
+    last_check: Check | None = None
+    """The last look at the vault's copies."""
+    checked: Annotated[list[CheckedCopy], Field(max_length=32), keyed_by("name")] = Field(
         default_factory=list
     )
     """Each location's copy, as the last checks found it."""

@@ -16,7 +16,7 @@ from weddingbackup.resources.wedding_backup_policy import (
     WeddingBackupPolicy,
 )
 from weddingbackup.rules import backup as backups
-from weddingbackup.rules import protection, schedule
+from weddingbackup.rules import maintenance, protection, schedule
 from weddingbackup.rules.access import allowed_namespaces
 from weddingbackup.rules.conditions import State, Verdict, merge, summary
 from weddingbackup.rules.locations import candidate, is_readable, is_unprobed
@@ -226,7 +226,10 @@ def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Statu
                 copies=asked,
                 min_providers=policy.spec.redundancy.min_providers,
                 min_regions=policy.spec.redundancy.min_regions,
-                founded=facts.vault[1],
+                lost=_lost(status),
+                verified_since=maintenance.verified_since(
+                    status, holders(status, facts.backups), facts.vault[1]
+                ),
             ),
             now=now,
         ),
@@ -326,6 +329,15 @@ def holders(status: Status, jobs: Sequence[BackupJob]) -> list[str]:
     return [] if newest is None else list(backups.committed_rows(newest.status))
 
 
+def _lost(status: Status) -> bool:
+    """Whether the newest point lacks something that is good nowhere."""
+    return (
+        status.loss is not None
+        and status.newest_point is not None
+        and status.newest_point.manifest in status.loss.points
+    )
+
+
 def _left_out(policy: WeddingBackupPolicy, newest: BackupJob | None) -> list[str]:
     if newest is None:
         return []
@@ -342,8 +354,11 @@ def _copies(
     if newest is None:
         return None, []
     committed = backups.committed_rows(newest.status)
+    unsound = maintenance.unsound(status)
     readable = [
-        locations[name] for name in committed if name in locations and is_readable(locations[name])
+        locations[name]
+        for name in committed
+        if name in locations and is_readable(locations[name]) and name not in unsound
     ]
     names = {location.metadata.name for location in readable}
     copies = [

@@ -6,9 +6,10 @@ True needs all of these; the first that does not hold is the reason:
 2. it holds every source that the policy names now;
 3. as many copies of it as asked for are committed, diverse as asked, at locations that are registered and
    could be read when they were probed last;
-4. every byte of these copies was verified within the last week. So far the only verification is the provider's
-   own: each compares what arrives with the checksum that our workers send along. It speaks for all bytes of
-   a vault that is younger than a week; of an older one nobody knows, and the answer is Unknown.
+4. none of these copies was found damaged and left so, and nothing that the point needs was found good nowhere;
+5. every byte of these copies was verified within the last week: by a check that read it, or as it arrived, by the
+   provider, which compares it with the checksum that our workers send along (or by a read right afterwards,
+   where a provider compares none). Where nobody looked for longer, the answer is Unknown.
 """
 
 from collections.abc import Collection
@@ -38,10 +39,11 @@ class Facts:
         newest: moment of the newest committed point; None where there is none.
         period: from one backup to the next.
         left_out: names of the policy's sources that it does not hold.
-        held: its committed copies that can be read now; None where nobody knows.
-        unreachable: names of the locations whose committed copies cannot.
+        held: its committed copies that can be read now, and are sound; None where nobody knows.
+        unreachable: names of the locations whose committed copies cannot, or are not.
         copies: how many are asked for; likewise the minima.
-        founded: when the vault was, before which none of its bytes arrived.
+        lost: whether something that it needs was found good nowhere.
+        verified_since: all bytes that arrived before were read since.
     """
 
     newest: datetime | None
@@ -52,7 +54,8 @@ class Facts:
     copies: int
     min_providers: int
     min_regions: int
-    founded: datetime
+    lost: bool
+    verified_since: datetime
 
 
 def protected(facts: Facts, *, now: datetime) -> Verdict:
@@ -82,6 +85,14 @@ def protected(facts: Facts, *, now: datetime) -> Verdict:
             "The BackupJob of the newest point is gone, and with it the word on its copies; "
             "the next backup tells.",
         )
+    if facts.lost:
+        return Verdict(
+            _TYPE,
+            False,
+            "DataLost",
+            "Something that the newest recovery point needs is good at no location; see status.loss. "
+            "A backup that stores it anew has been ordered.",
+        )
     return (
         _lacking(facts, facts.held)
         or _unchecked(facts, now)
@@ -108,17 +119,17 @@ def _lacking(facts: Facts, held: Collection[Copy]) -> Verdict | None:
         reason, what = "TooFewRegions", f"its copies lie in {', '.join(sorted(regions))} alone"
     else:
         return None
-    lost = f"; out of reach: {', '.join(facts.unreachable)}" if facts.unreachable else ""
+    lost = f"; out of reach or damaged: {', '.join(facts.unreachable)}" if facts.unreachable else ""
     return Verdict(_TYPE, False, reason, f"Of the newest recovery point, {what}{lost}.")
 
 
 def _unchecked(facts: Facts, now: datetime) -> Verdict | None:
-    if now - facts.founded > CHECK_PERIOD:
+    if now - facts.verified_since > CHECK_PERIOD:
         return Verdict(
             _TYPE,
             None,
             "ChecksDue",
-            "Some bytes of the copies arrived more than a week ago, and no check ran since: "
-            "run `weddingbackup vault check`.",
+            "Some bytes of the copies have not been read for more than a week; status.lastCheck and "
+            "status.checked tell why.",
         )
     return None

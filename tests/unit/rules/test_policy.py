@@ -107,7 +107,7 @@ class TestStatus:
         assert condition(status, "Protected") == (ConditionStatus.FALSE, "TooFewCopies")
         found = find(status.conditions, "Protected")
         assert found is not None
-        assert "out of reach: c" in found.message
+        assert "out of reach or damaged: c" in found.message
         assert status.copies == "2/3"
         again = rules.assess(
             policy().model_copy(update={"status": status}),

@@ -18,7 +18,8 @@ GOOD = Facts(
     copies=3,
     min_providers=2,
     min_regions=2,
-    founded=NOON - timedelta(days=2),
+    lost=False,
+    verified_since=NOON - timedelta(days=2),
 )
 
 
@@ -37,7 +38,8 @@ def test_all_conditions_met() -> None:
         (replace(GOOD, copies=4), False, "TooFewCopies"),
         (replace(GOOD, min_providers=3), False, "TooFewProviders"),
         (replace(GOOD, min_regions=3), False, "TooFewRegions"),
-        (replace(GOOD, founded=NOON - CHECK_PERIOD - DAY), None, "ChecksDue"),
+        (replace(GOOD, lost=True), False, "DataLost"),
+        (replace(GOOD, verified_since=NOON - CHECK_PERIOD - DAY), None, "ChecksDue"),
     ],
 )
 def test_each_condition_counts(facts: Facts, status: bool | None, reason: str) -> None:
@@ -53,7 +55,7 @@ def test_each_condition_counts(facts: Facts, status: bool | None, reason: str) -
     st.timedeltas(timedelta(), timedelta(days=30)),
 )
 def test_never_true_for_what_was_not_checked(
-    age: timedelta | None, held: list[Copy] | None, copies: int, founded: timedelta
+    age: timedelta | None, held: list[Copy] | None, copies: int, unread: timedelta
 ) -> None:
     facts = replace(
         GOOD,
@@ -62,11 +64,11 @@ def test_never_true_for_what_was_not_checked(
         copies=copies,
         min_providers=1,
         min_regions=1,
-        founded=NOON - founded,
+        verified_since=NOON - unread,
     )
     if protected(facts, now=NOON).status:
         assert age is not None
         assert age <= 2 * DAY
         assert held is not None
         assert len(held) >= copies
-        assert founded <= CHECK_PERIOD
+        assert unread <= CHECK_PERIOD
