@@ -232,7 +232,7 @@ def _asked(
         return False
     if moment.tzinfo is None or moment > now:
         return False
-    return last is None or last < moment
+    return last is None or last <= moment  # a moment is of whole seconds
 
 
 def _report(kind: type[M], workload: Workload) -> M | None:

@@ -1,0 +1,255 @@
+"""Checks and collections of a policy's vault: when their Jobs are made, what those hold, what status tells."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tests.integration.controller.conftest import Home, condition
+from weddingbackup.controller import maintenance
+from weddingbackup.kube.client import BACKUPS, JOBS, PODS, POLICIES, REQUESTS, SECRETS, Object
+from weddingbackup.resources import names
+from weddingbackup.resources.base import Model
+from weddingbackup.resources.reports import CheckedLocation, CheckReport, CollectReport
+from weddingbackup.resources.tasks import VARIABLE
+from weddingbackup.rules.maintenance import CHECK_REQUESTED, COLLECT_REQUESTED
+from weddingbackup.rules.times import rfc3339
+
+pytestmark = pytest.mark.integration
+
+
+async def protected(home: Home, *, new: bool = False) -> None:
+    """A policy with one committed backup, in a vault that has been there for long, or is new."""
+    await home.working_policy(answering="abc", schedule={"every": "168h"})
+    [first] = await home.cluster.list(BACKUPS, home.namespace)
+    now = rfc3339(home.context.now())
+    policy = await home.get(POLICIES, "wedding")
+    vault = await home.vault()
+    assert vault is not None
+    await home.set_status(
+        BACKUPS,
+        first["metadata"]["name"],
+        {
+            "phase": "Completed",
+            "quorum": 2,
+            "vault": {"id": vault.kit.vault_id, "prefix": vault.kit.prefix},
+            "locations": [
+                {"name": row["name"], "phase": "Committed"} for row in policy["status"]["locations"]
+            ],
+            "manifest": {"name": "snapshots/one", "sha256": "0" * 64},
+            "sources": [{"name": "p", "dataClass": "Portfolio"}],
+            "pointTime": now,
+            "completedAt": now,
+        },
+    )
+    if not new:
+        # As one that was brought from another cluster: nobody knows how old its bytes are.
+        imported = {"metadata": {"annotations": {f"{names.GROUP}/vault-imported": "now"}}}
+        await home.cluster.patch(SECRETS, vault.secret, home.context.home, imported)
+
+
+async def ask(home: Home, *annotations: str) -> None:
+    told = dict.fromkeys(annotations, rfc3339(home.context.now()))
+    await home.cluster.patch(
+        POLICIES, "wedding", home.namespace, {"metadata": {"annotations": told}}
+    )
+
+
+def task(job: Object) -> dict[str, Any]:
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    [text] = [each["value"] for each in container["env"] if each["name"] == VARIABLE]
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+async def end(home: Home, job: Object, report: Model) -> None:
+    """As Kubernetes tells it: a pod that ended with a report, and a Job that is done."""
+    uid = job["metadata"]["uid"]
+    name = f"ended-{uid[:8]}"
+    labels = {"batch.kubernetes.io/controller-uid": uid}
+    container = {"name": "worker", "image": "none:1"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": home.context.home, "labels": labels},
+        "spec": {"schedulerName": "nobody", "restartPolicy": "Never", "containers": [container]},
+    }
+    await home.cluster.create(PODS, pod)
+    terminated = {
+        "exitCode": 0,
+        "reason": "Completed",
+        "message": report.to_json(),
+        "finishedAt": rfc3339(home.context.now()),
+    }
+    row = {
+        "name": "worker",
+        "image": "none:1",
+        "imageID": "",
+        "ready": False,
+        "restartCount": 0,
+        "state": {"terminated": terminated},
+    }
+    status = {"phase": "Succeeded", "containerStatuses": [row]}
+    await home.cluster.patch(
+        PODS, name, home.context.home, {"status": status}, subresource="status"
+    )
+    await home.end_well(job)
+
+
+async def test_a_new_vault_is_left_in_peace(home: Home) -> None:
+    await protected(home, new=True)
+    await home.settle(POLICIES, "wedding")
+    assert await home.jobs("check") == await home.jobs("collect") == []
+
+
+async def test_a_vault_is_checked_and_collected_in_the_operators_namespace_without_keys(
+    home: Home,
+) -> None:
+    await protected(home)
+    before = await home.settle(POLICIES, "wedding")
+    assert condition(before, "Protected")["reason"] == "ChecksDue"
+    [check], [collect] = await home.jobs("check"), await home.jobs("collect")
+    vault = await home.vault()
+    assert vault is not None
+    for job in (check, collect):
+        assert job["metadata"]["namespace"] == home.context.home
+        pod = job["spec"]["template"]["spec"]
+        assert pod["automountServiceAccountToken"] is False
+        mounted = {
+            source["secret"]["name"]
+            for volume in pod["volumes"]
+            for source in volume.get("projected", {}).get("sources", [volume])
+            if "secret" in source
+        }
+        assert mounted
+        assert all(name.startswith("credentials-") for name in mounted)
+        text = json.dumps(job)
+        for key in vault.kit.wrapping_keys.values():
+            assert key.hex() not in text
+        assert len(task(job)["locations"]) == 3
+    assert task(check)["level"] == "Full"
+    assert task(collect)["keep"]["keepLast"] == 7
+    made = {job["metadata"]["uid"] for job in await home.jobs()}
+    await home.settle(POLICIES, "wedding")
+    assert {job["metadata"]["uid"] for job in await home.jobs()} == made
+
+
+async def test_what_a_check_found_is_told_once_and_its_job_makes_room_for_the_next(
+    home: Home,
+) -> None:
+    await protected(home)
+    policy = await home.settle(POLICIES, "wedding")
+    assert condition(policy, "Protected")["reason"] == "ChecksDue"
+    [job] = await home.jobs("check")
+    rows = [CheckedLocation(name=home.full(name), objects=3) for name in "abc"]
+    await end(home, job, CheckReport(locations=rows))
+    now = await home.settle(POLICIES, "wedding")
+    assert {row["name"] for row in now["status"]["checked"]} == {home.full(x) for x in "abc"}
+    assert "verifiedTime" in now["status"]["checked"][0]
+    assert condition(now, "Protected")["reason"] == "AllConditionsMet"
+
+    await ask(home, CHECK_REQUESTED)
+    async with asyncio.timeout(60):
+        while [job["metadata"]["uid"]] == [x["metadata"]["uid"] for x in await home.jobs("check")]:
+            await home.settle(POLICIES, "wedding")
+    await home.settle(POLICIES, "wedding")
+    assert len(await home.jobs("check")) == 1
+
+
+async def test_a_loss_is_told_and_orders_one_backup(home: Home) -> None:
+    await protected(home)
+    await home.settle(POLICIES, "wedding")
+    [job] = await home.jobs("check")
+    rows = [CheckedLocation(name=home.full("a"), damaged=1)]
+    lost = CheckReport(locations=rows, lost=["packs/x"], lost_count=1, lossy=["snapshots/one"])
+    await end(home, job, lost)
+    policy = await home.settle(POLICIES, "wedding")
+    assert condition(policy, "Protected")["reason"] in {"DataLost", "TooFewCopies"}
+    repairs = [
+        body
+        for body in await home.cluster.list(BACKUPS, home.namespace)
+        if body["spec"]["reason"] == "Repair"
+    ]
+    assert [body["metadata"]["name"] for body in repairs] == [policy["status"]["loss"]["backupJob"]]
+    # Killed between the order and the word on it: the same name again.
+    loss = {**policy["status"]["loss"], "backupJob": None}
+    await home.set_status(POLICIES, "wedding", {"loss": loss})
+    await home.settle(POLICIES, "wedding")
+    orders = await home.cluster.list(BACKUPS, home.namespace, fields={"spec.reason": "Repair"})
+    assert len(orders) == 1
+
+
+async def test_what_a_collection_came_to_is_told(home: Home) -> None:
+    await protected(home)
+    await home.settle(POLICIES, "wedding")
+    [job] = await home.jobs("collect")
+    await end(home, job, CollectReport(points=2, objects=9, bytes=100, marked=4))
+    policy = await home.settle(POLICIES, "wedding")
+    told = policy["status"]["lastCollection"]
+    assert (told["points"], told["objects"], told["bytes"], told["marked"]) == (2, 9, 100, 4)
+
+
+async def test_a_point_that_a_recovery_is_reading_is_pinned(home: Home) -> None:
+    await protected(home, new=True)
+    vault = await home.vault()
+    assert vault is not None
+    for name, phase in (("reading", "Recovering"), ("done", "Completed")):
+        await home.make(
+            REQUESTS,
+            name,
+            spec={"policyRef": {"name": "wedding"}},
+            status={
+                "phase": phase,
+                "vault": {"id": vault.kit.vault_id, "prefix": vault.kit.prefix},
+                "point": {
+                    "manifest": f"snapshots/{name}",
+                    "sha256": "0" * 64,
+                    "time": rfc3339(home.context.now()),
+                },
+            },
+        )
+    await ask(home, COLLECT_REQUESTED)
+    await home.settle(POLICIES, "wedding")
+    [job] = await home.jobs("collect")
+    assert task(job)["pins"] == ["snapshots/reading"]
+
+
+async def test_too_many_locations_without_credentials_stop_a_collection_and_no_check(
+    home: Home,
+) -> None:
+    await protected(home)
+    for name in "ab":
+        await home.cluster.delete(SECRETS, home.secret(name), home.context.home)
+    policy = await home.settle(POLICIES, "wedding")
+    assert await home.jobs("collect") == []
+    assert "Secrets" in policy["status"]["lastCollection"]["message"]
+    [check] = await home.jobs("check")
+    assert len(task(check)["locations"]) == 1
+
+
+async def test_a_fleet_that_is_due_at_once_takes_turns(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "_AT_ONCE", 1)
+    await protected(home)
+    await home.settle(POLICIES, "wedding")
+    assert [len(await home.jobs(work)) for work in ("check", "collect")] == [1, 0]
+    [job] = await home.jobs("check")
+    rows = [CheckedLocation(name=home.full(name)) for name in "abc"]
+    await end(home, job, CheckReport(locations=rows))
+    await home.settle(POLICIES, "wedding")
+    assert len(await home.jobs("collect")) == 1
+
+
+async def test_a_job_of_its_name_that_is_not_ours_is_told_and_left_alone(home: Home) -> None:
+    await protected(home)
+    await home.settle(POLICIES, "wedding")
+    [job] = await home.jobs("check")
+    name = job["metadata"]["name"]
+    mine = job["metadata"]["labels"][names.LABEL_OWNER]
+    labels = {"metadata": {"labels": {names.LABEL_OWNER: f"not-{mine[:8]}"}}}
+    await home.cluster.patch(JOBS, name, home.context.home, labels)
+    policy = await home.settle(POLICIES, "wedding")
+    assert name in policy["status"]["lastCheck"]["message"]
+    assert await home.cluster.get(JOBS, name, home.context.home) is not None
