@@ -110,18 +110,18 @@ async def _over_quota(context: Context, organisation: Organisation) -> Problem |
     except quotas.QuotaError as error:
         return Problem(quotas.EXCEEDED, str(error))
     cluster, namespace = context.cluster, organisation.namespace
-    backups, recoveries, policies = list[Object](), list[Object](), list[Object]()
+    backups, recoveries, stored = list[Object](), list[Object](), 0
     if limits.jobs is not None:
         backups = await cluster.list(BACKUPS, namespace, fields={"status.phase": "Running"})
         recovering = {"status.phase": "Recovering"}
         recoveries = await cluster.list(REQUESTS, namespace, fields=recovering)
     if limits.bytes is not None:
-        policies = await cluster.list(POLICIES, namespace)
+        stored = await registry.stored(cluster, context.home, organisation.uid)
     return quotas.no_room(
         limits,
         [BackupJob.model_validate(body) for body in backups],
         [RecoveryRequest.model_validate(body) for body in recoveries],
-        [WeddingBackupPolicy.model_validate(body) for body in policies],
+        stored,
     )
 
 

@@ -73,10 +73,10 @@ async def reconcile(context: Context, body: Object) -> bool:
         ),
     )
     status = rules.assess(policy, facts, now=now)
-    if status.newest_point not in {None, policy.status.newest_point}:
-        # With the same write as the point: killed before it, it is measured again.
-        stored = await measures.stored(context, facts.locations, vault, rules.holders(status, jobs))
-        status = status.model_copy(update={"stored_bytes": stored or status.stored_bytes})
+    stored = await measures.stored(
+        context, facts.locations, vault, rules.holders(status, jobs), status
+    )
+    status = status.model_copy(update={"stored_bytes": stored or status.stored_bytes})
     if status.dump() != policy.status.dump():
         # First the word, then the deed: a backup that is ordered goes by the placement that status tells.
         await context.publish(POLICIES, body, status)

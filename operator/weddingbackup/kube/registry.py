@@ -3,16 +3,25 @@
 It is found by the UID of the policy's namespace and the policy's name. So a policy made anew adopts its
 vault, and a namespace of the same name that belongs to somebody else never does. Who deletes the Secret
 has erased the vault.
+
+Beside them is one Secret an organisation with the bytes that each of its vaults takes: the operator may not
+list Secrets, and vaults outlive the policies that they could be found by.
 """
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import Field, ValidationError
 
 from weddingbackup.kube import organisations
 from weddingbackup.kube.client import SECRETS, Cluster, ConflictError, Object
 from weddingbackup.resources import names
+from weddingbackup.resources.base import Model, Time
 from weddingbackup.resources.recovery_kit import KitRecord
 from weddingbackup.rules import kits
 from weddingbackup.vault.kit import Kit
@@ -21,9 +30,22 @@ _KEY = "kit.json"
 _IMPORTED = f"{names.GROUP}/vault-imported"
 """On a vault that was brought from another cluster: its bytes are older than its Secret."""
 _NAMESPACE = f"{names.GROUP}/namespace"
+_NAMESPACE_UID = f"{names.GROUP}/namespace-uid"
+_MEASURED = f"{names.GROUP}/measured"
 _POLICY = f"{names.GROUP}/policy-name"
 _PREFIX = f"{names.GROUP}/vault-prefix"
 """The vault's place, beside its id: told without the keys, which a damaged Secret has no more."""
+
+
+class Measured(Model):
+    """What a vault was last seen to take."""
+
+    bytes: Annotated[int, Field(ge=0)] | None = None
+    """At one location; every copy takes as much."""
+    state: str = ""
+    """What the vault had come to by then: another one asks for another look."""
+    failed_at: Time | None = None
+    """When a later look told nothing; absent where there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +56,24 @@ class Registered:
         secret: the name of its Secret.
         founded: when it was; the beginning of time for one from another cluster, whose bytes are of any age.
         exported: what is recorded of its recovery kits.
+        organisation: the UID of the policy's namespace.
+        measured: what it takes.
     """
 
     kit: Kit
     secret: str
     founded: datetime
     exported: tuple[KitRecord, ...] = ()
+    organisation: str = ""
+    measured: Measured = field(default_factory=Measured)
+
+    @property
+    def imported(self) -> bool:
+        """Whether it was brought from another cluster."""
+        return self.founded == _OF_OLD
+
+
+_OF_OLD = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +198,54 @@ async def record(cluster: Cluster, home: str, secret: str, told: KitRecord) -> b
     return await cluster.patch(SECRETS, secret, home, patch) is not None
 
 
+async def measure(cluster: Cluster, home: str, vault: Registered, measured: Measured) -> None:
+    """Write down what a vault takes, for itself and for the sum of its organisation.
+
+    Killed in between, it is measured again.
+    """
+    if measured.bytes is not None:
+        size = base64.b64encode(str(measured.bytes).encode()).decode()
+        await _account(cluster, home, vault.organisation, {vault.secret: size})
+    patch = {"metadata": {"annotations": {_MEASURED: measured.to_json()}}}
+    await cluster.patch(SECRETS, vault.secret, home, patch)
+
+
+async def stored(cluster: Cluster, home: str, uid: str) -> int:
+    """The bytes that all vaults of an organisation take at each location, also those of policies that are gone.
+
+    Args:
+        cluster: the API server.
+        home: the operator's namespace.
+        uid: that of the organisation's namespace.
+    """
+    account = await cluster.get(SECRETS, _account_name(uid), home)
+    sizes = ((account or {}).get("data") or {}).values()
+    return sum(int(base64.b64decode(size)) for size in sizes)
+
+
+async def _account(cluster: Cluster, home: str, uid: str, sizes: dict[str, str | None]) -> None:
+    name, patch = _account_name(uid), {"data": sizes}
+    if await cluster.patch(SECRETS, name, home, patch) is not None or not any(sizes.values()):
+        return
+    body = {
+        "apiVersion": SECRETS.api_version,
+        "kind": SECRETS.kind,
+        "metadata": {
+            "name": name,
+            "namespace": home,
+            "labels": {"app.kubernetes.io/managed-by": names.MANAGER},
+            "annotations": {_NAMESPACE_UID: uid},
+        },
+    }
+    with suppress(ConflictError):  # another policy's reconcile has just made it
+        await cluster.create(SECRETS, body)
+    await cluster.patch(SECRETS, name, home, patch)
+
+
+def _account_name(uid: str) -> str:
+    return f"stored-{hashlib.sha256(uid.encode()).hexdigest()[:20]}"
+
+
 def owner(secret: Object) -> tuple[str, str]:
     """Namespace and name of the policy that a vault's Secret was made for."""
     annotations = secret["metadata"].get("annotations") or {}
@@ -180,8 +262,21 @@ def registered(secret: Object) -> Registered:
     metadata = secret["metadata"]
     annotations = metadata.get("annotations") or {}
     created = datetime.fromisoformat(metadata["creationTimestamp"])
-    founded = datetime.min.replace(tzinfo=UTC) if _IMPORTED in annotations else created
-    return Registered(kit, metadata["name"], founded, tuple(kits.recorded(annotations)))
+    return Registered(
+        kit,
+        metadata["name"],
+        founded=_OF_OLD if _IMPORTED in annotations else created,
+        exported=tuple(kits.recorded(annotations)),
+        organisation=annotations.get(_NAMESPACE_UID, ""),
+        measured=_measured(annotations),
+    )
+
+
+def _measured(annotations: Mapping[str, str]) -> Measured:
+    try:
+        return Measured.model_validate_json(annotations.get(_MEASURED, "{}"))
+    except ValidationError:
+        return Measured()  # measured again
 
 
 def _describe(kit: Kit, name: str, home: str, *, uid: str, namespace: str, policy: str) -> Object:
@@ -198,7 +293,7 @@ def _describe(kit: Kit, name: str, home: str, *, uid: str, namespace: str, polic
             "annotations": {
                 _PREFIX: kit.prefix,
                 _NAMESPACE: namespace,
-                f"{names.GROUP}/namespace-uid": uid,
+                _NAMESPACE_UID: uid,
                 _POLICY: policy,
             },
         },
@@ -209,4 +304,6 @@ def _describe(kit: Kit, name: str, home: str, *, uid: str, namespace: str, polic
 async def destroy(cluster: Cluster, home: str, *, namespace: str, policy: str) -> None:
     """Destroy the vault's keys: from now on nobody can read any copy of it."""
     uid = (await organisations.read(cluster, namespace)).uid
-    await cluster.delete(SECRETS, secret_name(uid, policy), home)
+    name = secret_name(uid, policy)
+    await cluster.delete(SECRETS, name, home)
+    await _account(cluster, home, uid, {name: None})

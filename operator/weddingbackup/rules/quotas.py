@@ -86,7 +86,7 @@ def no_room(
     quotas: Quotas,
     backups: Sequence[BackupJob],
     recoveries: Sequence[RecoveryRequest],
-    policies: Sequence[WeddingBackupPolicy],
+    stored: int,
 ) -> Problem | None:
     """Whether another backup of an organisation has to wait.
 
@@ -96,7 +96,7 @@ def no_room(
         quotas: its limits.
         backups: its BackupJobs.
         recoveries: its RecoveryRequests.
-        policies: its policies, with the bytes that their vaults take.
+        stored: bytes that its vaults take at each location, also those that policies left behind.
     """
     running = sum(backup.status.phase is BackupPhase.RUNNING for backup in backups) + sum(
         recovery.status.phase is RecoveryPhase.RECOVERING
@@ -109,13 +109,13 @@ def no_room(
             f"{running} jobs of this namespace are under way, and it may have {quotas.jobs} at once; "
             f"this backup starts when one has ended. An administrator can raise {JOBS} on the Namespace.",
         )
-    stored = sum(policy.status.stored_bytes or 0 for policy in policies)
     if quotas.bytes is not None and stored >= quotas.bytes:
         return Problem(
             EXCEEDED,
-            f"The vaults of this namespace's policies take {stored} bytes at each location, and it may "
-            f"have {quotas.bytes}: erase policies that are needed no more (retention.deletionPolicy "
-            f"Erase, then delete them), or have an administrator raise {BYTES} on the Namespace.",
+            f"The vaults of this namespace take {stored} bytes at each location, those that deleted policies "
+            f"left behind too, and it may have {quotas.bytes}: erase policies that are needed no more "
+            "(retention.deletionPolicy Erase, then delete them; make one that is gone again under its "
+            f"name), or have an administrator raise {BYTES} on the Namespace.",
         )
     return None
 

@@ -8,11 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.integration.controller.conftest import Home, condition
+from tests.integration.controller.conftest import SILENT, Home, condition
 from weddingbackup.controller import backups
 from weddingbackup.controller.handlers import Reconciler
+from weddingbackup.kube import organisations, registry
 from weddingbackup.kube.client import BACKUPS, JOBS, LOCATIONS, POLICIES, Object
 from weddingbackup.resources import names
+from weddingbackup.resources.recovery_kit import KitRecord
+from weddingbackup.vault.kit import Kit
 
 pytestmark = pytest.mark.integration
 
@@ -195,21 +198,77 @@ async def test_what_works_for_a_backup_goes_with_it(home: Home) -> None:
     assert await home.jobs("copy") == []
 
 
-async def test_the_bytes_of_a_vault_are_measured_after_a_backup(home: Home) -> None:
-    await home.running_backup(answering="abc")
-    await home.announce("abc")
+def size_of(home: Home, location: str) -> int:
+    there = home.store.buckets / "weddings" / home.full(location)
+    return sum(file.stat().st_size for file in there.rglob("*") if file.is_file())
+
+
+async def account(home: Home) -> int:
+    """The bytes that count for the organisation."""
+    organisation = await organisations.read(home.cluster, home.namespace)
+    return await registry.stored(home.cluster, home.context.home, organisation.uid)
+
+
+async def put_pack(home: Home, where: str) -> None:
     vault = await home.vault()
     assert vault is not None
     data = b"x" * 1000
-    name = f"packs/{hashlib.sha256(data).hexdigest()}"
-    for location in "abc":
+    for location in where:
+        name = f"packs/{hashlib.sha256(data).hexdigest()}"
         home.put(home.full(location), vault.kit.prefix, name, data)
+
+
+async def test_the_bytes_of_a_vault_are_measured_after_a_backup(home: Home) -> None:
+    await home.running_backup(answering="abc")
+    await home.announce("abc")
+    await put_pack(home, "abc")
     await home.end_worker()
     await home.settle(BACKUPS, "one")
     policy = await home.settle(POLICIES, "wedding")
-    there = home.store.buckets / "weddings" / home.full("a") / vault.kit.prefix
-    size = sum(file.stat().st_size for file in there.rglob("*") if file.is_file())
-    assert policy["status"]["storedBytes"] == size > 1000
+    assert policy["status"]["storedBytes"] == size_of(home, "a") > 1000
+    assert await account(home) == policy["status"]["storedBytes"]
+    # What a collection left is listed again, or it would make no room.
+    name = await home.announce("abc")
+    collected = {"lastCollection": {"time": "2026-12-05T12:00:00Z", "objects": 1}}
+    await home.set_status(POLICIES, "wedding", collected)
+    policy = await home.settle(POLICIES, "wedding")
+    assert name
+    assert await account(home) == policy["status"]["storedBytes"] == size_of(home, "a")
+
+
+async def test_a_vault_that_could_not_be_listed_is_listed_later(home: Home) -> None:
+    await home.running_backup(answering="abc")
+    await home.announce("abc")
+    await home.end_worker()
+    await home.settle(BACKUPS, "one")
+    for location in "abc":
+        silent = {"spec": {"endpoint": SILENT}}
+        await home.cluster.patch(LOCATIONS, home.full(location), None, silent)
+    policy = await home.settle(POLICIES, "wedding")
+    assert policy["status"]["newestPoint"]
+    assert "storedBytes" not in policy["status"]
+    for location in "abc":
+        answering = {"spec": {"endpoint": home.store.endpoint}}
+        await home.cluster.patch(LOCATIONS, home.full(location), None, answering)
+    assert "storedBytes" not in (await home.settle(POLICIES, "wedding"))["status"]  # not so soon
+    policy = await later(home, minutes=11).settle(POLICIES, "wedding")
+    assert policy["status"]["storedBytes"] == size_of(home, "a") == await account(home) > 0
+
+
+async def test_a_vault_from_another_cluster_counts_at_once(home: Home) -> None:
+    for name in "abc":
+        await home.add_location(name, answers=name in "ab")
+    await home.add_claim()
+    kit = Kit.found()
+    record = KitRecord.model_validate(
+        {"kit": "0" * 16, "by": "somebody", "announcedAt": "2026-12-05T12:00:00Z"}
+    )
+    where = {"namespace": home.namespace, "policy": "wedding"}
+    await registry.bring(home.cluster, home.context.home, kit, record, **where)
+    await put_pack(home, "b")  # who holds what, no BackupJob here tells
+    await home.add_policy(schedule={"suspend": True})
+    policy = await home.settle(POLICIES, "wedding")
+    assert policy["status"]["storedBytes"] == 1000 == await account(home)
 
 
 async def test_a_location_that_is_gone_is_not_waited_for(home: Home) -> None:

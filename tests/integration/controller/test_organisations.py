@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.integration.controller.conftest import Home, condition
+from weddingbackup.kube import organisations, registry
 from weddingbackup.kube.client import (
     BACKUPS,
     DATABASES,
@@ -31,6 +32,20 @@ async def annotate(home: Home, **more: object) -> None:
 def reason(body: Object, kind: str = "Ready") -> str:
     found: str = condition(body, kind)["reason"]
     return found
+
+
+async def measure(home: Home, policy: str, size: int) -> None:
+    """As if this policy's vault had been listed, and took so many bytes."""
+    vault = await home.vault(policy)
+    assert vault is not None
+    measured = registry.Measured(bytes=size)
+    await registry.measure(home.cluster, home.context.home, vault, measured)
+
+
+async def stored(home: Home) -> int:
+    """The bytes that count for an organisation."""
+    organisation = await organisations.read(home.cluster, home.namespace)
+    return await registry.stored(home.cluster, home.context.home, organisation.uid)
 
 
 class TestSideBySide:
@@ -145,9 +160,31 @@ class TestQuotas:
     async def test_a_backup_waits_while_too_much_is_stored(self, home: Home) -> None:
         await annotate(home, annotations={quotas.BYTES: "1Ki"})
         await home.working_policy(schedule={"suspend": True})
-        await home.set_status(POLICIES, "wedding", {"storedBytes": 1024})
+        await measure(home, "wedding", 1024)
         await home.add_backup()
         assert reason(await home.settle(BACKUPS, "one")) == "QuotaExceeded"
+        await measure(home, "wedding", 1023)
+        assert (await home.settle(BACKUPS, "one"))["status"]["phase"] == "Running"
+
+    async def test_vaults_count_until_they_are_erased_and_nobody_elses_do(
+        self, home: Home, other: Home
+    ) -> None:
+        await annotate(home, annotations={quotas.BYTES: "1Ki"})
+        await home.working_policy(schedule={"suspend": True})
+        await home.add_policy("older", schedule={"suspend": True})
+        await home.settle(POLICIES, "older")
+        await measure(home, "older", 1024)
+        await home.cluster.delete(POLICIES, "older", home.namespace)
+        assert await home.vault("older") is not None  # Retain is the default
+        await home.add_backup()
+        waits = await home.settle(BACKUPS, "one")
+        assert reason(waits) == "QuotaExceeded"
+        assert "1024 bytes" in waits["status"]["message"]
+        assert await stored(other) == 0
+        await registry.destroy(
+            home.cluster, home.context.home, namespace=home.namespace, policy="older"
+        )
+        assert (await home.settle(BACKUPS, "one"))["status"]["phase"] == "Running"
 
     @pytest.mark.parametrize("said", ["2", "several"])
     async def test_a_policy_with_more_copies_than_locations_is_blocked(

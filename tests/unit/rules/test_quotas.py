@@ -33,10 +33,6 @@ def test_a_namespace_says_more_than_the_fleet() -> None:
     assert found == Quotas(jobs=5, bytes=None, locations=2)
 
 
-def stored(count: int) -> Any:
-    return policy(status={"storedBytes": count})
-
-
 EMERGENCY = request(urgency="Emergency", status={"phase": "Recovering"})
 RECOVERING = request(status={"phase": "Recovering"})
 RUNNING = backup(status=running("a"))
@@ -55,18 +51,19 @@ WAITING = backup()
     ],
 )
 def test_jobs_at_once(jobs: int | None, backups: Any, recoveries: Any, *, fits: bool) -> None:
-    problem = no_room(Quotas(jobs=jobs), backups, recoveries, [])
+    problem = no_room(Quotas(jobs=jobs), backups, recoveries, 0)
     assert (problem is None) is fits
     if problem is not None:
         assert (problem.reason, "quota-jobs" in problem.message) == ("QuotaExceeded", True)
 
 
-def test_bytes_are_those_of_all_policies_together() -> None:
+def test_bytes_are_those_of_all_vaults_together() -> None:
     limits = Quotas(bytes=10)
-    assert no_room(limits, [], [], [stored(4), stored(5), policy()]) is None
-    problem = no_room(limits, [], [], [stored(4), stored(6)])
+    assert no_room(limits, [], [], 9) is None
+    problem = no_room(limits, [], [], 10)
     assert problem is not None
     assert "quota-bytes" in problem.message
+    assert no_room(Quotas(), [], [], 10**18) is None
 
 
 def test_more_copies_than_locations_are_too_many() -> None:
