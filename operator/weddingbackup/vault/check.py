@@ -27,6 +27,7 @@ from weddingbackup.vault.names import (
     PACKS,
     SNAPSHOTS,
     base_name,
+    data_key_name,
     digest_of,
     replacement,
     snapshot_job,
@@ -99,7 +100,9 @@ class _Check:
         answering = [store for store in self._stores if store.location in listings]
         wanted = self._wanted(catalog(answering), answering, listings)
 
-        keys = {base_name(n) for listed in listings.values() for n in listed if n.startswith(KEYS)}
+        keys: dict[str, set[str]] = {}
+        for name in {n for listed in listings.values() for n in listed if n.startswith(KEYS)}:
+            keys.setdefault(data_key_name(name) or name, set()).add(base_name(name))
 
         def at_one(store: Store) -> None:
             listed = listings[store.location]
@@ -162,7 +165,7 @@ class _Check:
             return [index]
         return [index, *(Needed(pack.name, pack.digest, pack.size) for pack in packs)]
 
-    def _founding(self, store: Store, listed: dict[str, int], keys: set[str]) -> None:
+    def _founding(self, store: Store, listed: dict[str, int], keys: dict[str, set[str]]) -> None:
         try:
             check_format(store.get(FORMAT))
         except MissingError as error:
@@ -172,8 +175,11 @@ class _Check:
                 self._note(store.location, FORMAT, Problem.DAMAGED, str(error))
         except StoreError as error:
             self._note(store.location, FORMAT, Problem.UNREADABLE, str(error))
-        for name in keys:
-            self._read(store, Needed(name, b"", 0), listed)
+        for wrappings in keys.values():
+            # A rotation wraps a key anew, here sooner than there: each location needs it once.
+            here = [name for name in wrappings if any(copy in listed for copy in _copies(name))]
+            for name in here or sorted(wrappings)[:1]:
+                self._read(store, Needed(name, b"", 0), listed)
 
     def _sized(self, store: Store, needed: Needed, listed: dict[str, int]) -> None:
         sizes = [listed[name] for name in _copies(needed.name) if name in listed]

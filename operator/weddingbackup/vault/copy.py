@@ -8,6 +8,7 @@ target is read to find out, for a listing alone says nothing of the bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from weddingbackup.stores.errors import CorruptError, MissingError, StoreError
@@ -15,14 +16,14 @@ from weddingbackup.vault.catalog import find_point
 from weddingbackup.vault.commit import Needed, closure, verified
 from weddingbackup.vault.errors import RefusedError, VaultDamageError
 from weddingbackup.vault.format import check_format
-from weddingbackup.vault.names import FORMAT, KEYS, base_name, digest_of
+from weddingbackup.vault.names import FORMAT, KEYS, base_name, data_key_name, digest_of
 from weddingbackup.vault.objects import digest, get_object, put_object, reachable
 from weddingbackup.vault.parallel import ask_all
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from weddingbackup.stores.api import Store
+    from weddingbackup.stores.api import ObjectInfo, Store
     from weddingbackup.stores.errors import TransientError
     from weddingbackup.vault.progress import Progress
 
@@ -114,10 +115,21 @@ class _Copier:
         if FORMAT in self._sizes and FORMAT not in self._damaged:
             self._refuse_another(check_format(data))
         self._put(FORMAT, data, digest(data))
-        listings = [x for x in ask_all(self._stores, _keys) if not isinstance(x, StoreError)]
-        for name in sorted(set().union(*listings)):
+        for name in self._wanted_keys():
             key = get_object(self._stores, name, verified, silent=self.silent)
             self.copy(Needed(name, digest(key), len(key)))
+
+    def _wanted_keys(self) -> list[str]:
+        """Of each data key the objects that the target has, or else the one that wrapped it last."""
+        listings = [x for x in ask_all(self._stores, _keys) if not isinstance(x, StoreError)]
+        wrappings: dict[str, list[ObjectInfo]] = {}
+        for info in (info for listed in listings for info in listed):
+            wrappings.setdefault(data_key_name(info.name) or info.name, []).append(info)
+        wanted = set()
+        for infos in wrappings.values():
+            here = {base_name(info.name) for info in infos} & self._sizes.keys()
+            wanted |= here or {base_name(max(infos, key=_age).name)}
+        return sorted(wanted)
 
     def copy(self, needed: Needed) -> None:
         """Copy one object, unless the target holds it with its right size, and verified if asked."""
@@ -176,5 +188,9 @@ def _whole_format(_name: str, data: bytes) -> bytes:
     return data
 
 
-def _keys(store: Store) -> set[str]:
-    return {base_name(info.name) for info in store.list(KEYS)}
+def _keys(store: Store) -> list[ObjectInfo]:
+    return list(store.list(KEYS))
+
+
+def _age(info: ObjectInfo) -> tuple[datetime, str]:
+    return info.modified or datetime.min.replace(tzinfo=UTC), info.name

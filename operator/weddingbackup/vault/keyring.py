@@ -40,6 +40,10 @@ class DataKey:
         secret = random(SECRET_SIZE)
         return cls(class_name, random(ID_SIZE), secret, derive(secret, b"chunk id"))
 
+    def successor(self, random: Callable[[int], bytes]) -> DataKey:
+        """Make the class's next key; it hands the chunk key on, so what is stored is found again."""
+        return DataKey(self.class_name, random(ID_SIZE), random(SECRET_SIZE), self.chunk_key)
+
     def wrap(
         self, vault_id: bytes, wrapping_key: bytes, random: Callable[[int], bytes]
     ) -> tuple[str, bytes]:
@@ -88,8 +92,12 @@ class Keyring:
         wrapping_keys: Mapping[str, bytes],
         objects: Mapping[str, bytes],
         classes: Collection[str] | None = None,
+        *,
+        sealing: Mapping[str, str],
     ) -> Keyring:
         """Unwrap key objects: of these classes, or of all that there are wrapping keys for.
+
+        `sealing` names by its id (hex), for each class with several keys, the one that seals.
 
         Raises:
             WrongKeyError: a wrapping key is another vault's.
@@ -100,16 +108,28 @@ class Keyring:
             class_name = Header.decode(name, objects[name]).class_name
             if class_name in wanted and class_name in wrapping_keys:
                 keys.append(unwrap(name, objects[name], vault_id, wrapping_keys[class_name]))
+        keys.sort(key=lambda key: sealing.get(key.class_name) == key.key_id.hex())
         return cls(vault_id, keys)
 
     @property
     def keys(self) -> tuple[DataKey, ...]:
-        """All of them, in the order in which they were given."""
+        """All of them, in the order in which they were given: of one class the last one seals."""
         return tuple(self._by_id.values())
+
+    def current(self, class_name: str) -> DataKey:
+        """Give the key that seals a class from now on.
+
+        Raises:
+            WrongKeyError: no key of the class was given.
+        """
+        key = self._current.get(class_name)
+        if key is None:
+            raise WrongKeyError(f"no key of class {class_name} was given")
+        return key
 
     def new_seal(self, kind: Kind, class_name: str, salt: bytes) -> tuple[Header, Seal]:
         """Begin a new object of a class."""
-        key = self._key(class_name)
+        key = self.current(class_name)
         header = Header(kind, class_name, self.vault_id, key.key_id, salt)
         return header, Seal(key.secret, header)
 
@@ -126,7 +146,7 @@ class Keyring:
         if key is None:
             raise WrongKeyError(
                 f"{name} is sealed by key {header.key_id.hex()} of class {header.class_name}, "
-                "which is not among the keys given"
+                "which is not among the keys given: if they were rotated, take the newest kit"
             )
         if key.class_name != header.class_name:
             raise VaultDamageError(name, "its class is not that of its key")
@@ -134,17 +154,11 @@ class Keyring:
 
     def chunk_key(self, class_name: str) -> bytes:
         """Give the key of a class's chunk ids."""
-        return self._key(class_name).chunk_key
+        return self.current(class_name).chunk_key
 
     def chunker_seed(self) -> int:
         """Give the vault's own seed for cutting: 63 bits that nobody without keys can guess."""
         return int.from_bytes(derive(self.chunk_key(VAULT_CLASS), b"chunker seed")[:8], "big") >> 1
-
-    def _key(self, class_name: str) -> DataKey:
-        key = self._current.get(class_name)
-        if key is None:
-            raise WrongKeyError(f"no key of class {class_name} was given")
-        return key
 
 
 def chunk_id(key: bytes, data: bytes | memoryview) -> bytes:

@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +19,7 @@ import msgspec
 from weddingbackup.vault.errors import RefusedError, VaultError
 from weddingbackup.vault.format import check_format, encode_format
 from weddingbackup.vault.keyring import ID_SIZE, SECRET_SIZE, DataKey, Keyring
-from weddingbackup.vault.names import FORMAT, KEY_CLASSES, KEYS
+from weddingbackup.vault.names import FORMAT, KEY_CLASSES, KEYS, data_key_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -29,12 +29,13 @@ _PRINT = 16
 """Hexadecimal digits of a kit's id, and of a fingerprint."""
 
 
-class _Json(msgspec.Struct, rename="camel"):
+class _Json(msgspec.Struct, rename="camel", omit_defaults=True):
     version: int
     vault_id: str
     prefix: str
     wrapping_keys: dict[str, str]
     objects: dict[str, str]
+    sealing: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,14 @@ class Kit:
         prefix: opaque; where the vault lives below each location's own prefix.
         wrapping_keys: 32 bytes each, by class name, and "Vault" for manifests.
         objects: name -> bytes of `format` and `keys/…`, the same at every location.
+        sealing: the id (hex) of the data key that seals from now on, of each class that has several.
     """
 
     vault_id: str
     prefix: str
     wrapping_keys: dict[str, bytes]
     objects: dict[str, bytes]
+    sealing: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def found(cls, *, random: Callable[[int], bytes] = os.urandom) -> Kit:
@@ -75,7 +78,9 @@ class Kit:
         vault_id = bytes.fromhex(self.vault_id)
         if check_format(self.objects[FORMAT]) != vault_id:
             raise RefusedError("the kit's format object names another vault than the kit")
-        return Keyring.unwrap(vault_id, self.wrapping_keys, self.objects, classes)
+        return Keyring.unwrap(
+            vault_id, self.wrapping_keys, self.objects, classes, sealing=self.sealing
+        )
 
     @property
     def id(self) -> str:
@@ -104,6 +109,7 @@ class Kit:
             prefix=self.prefix,
             wrapping_keys={k: _text(v) for k, v in self.wrapping_keys.items()},
             objects={k: _text(v) for k, v in self.objects.items()},
+            sealing=self.sealing,
         )
         return msgspec.json.format(msgspec.json.encode(wire, order="sorted"), indent=1) + b"\n"
 
@@ -121,6 +127,7 @@ class Kit:
                 wire.prefix,
                 {k: base64.b64decode(v, validate=True) for k, v in wire.wrapping_keys.items()},
                 {k: base64.b64decode(v, validate=True) for k, v in wire.objects.items()},
+                wire.sealing,
             )
             well_formed = len(bytes.fromhex(kit.vault_id)) == ID_SIZE and FORMAT in kit.objects
         except (msgspec.MsgspecError, binascii.Error, ValueError) as error:
@@ -131,6 +138,11 @@ class Kit:
             )
         if not well_formed or any(len(k) != SECRET_SIZE for k in kit.wrapping_keys.values()):
             raise VaultError("the recovery kit is damaged: an id or a key has the wrong size")
+        # Sealing with another one instead would undo a rotation, and nobody would notice.
+        held = {data_key_name(name) for name in kit.objects}
+        for class_name, key_id in kit.sealing.items():
+            if f"{KEYS}{class_name.lower()}-{key_id}" not in held:
+                raise VaultError(f"the recovery kit is damaged: it lacks {class_name} key {key_id}")
         return kit
 
 

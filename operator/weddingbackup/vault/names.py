@@ -32,12 +32,19 @@ LAST_REPLACEMENT = 9
 
 _DIGEST = re.compile(r"[0-9a-f]{64}$")
 _REPLACEMENT = re.compile(r"\.r[1-9]$")
+_KEY = re.compile(r"(keys/[a-z]+-[0-9a-f]{32})-[0-9a-f]{64}(?:\.r[1-9])?")
 _SNAPSHOT = re.compile(r"snapshots/\d{4}/\d{2}/\d{2}/([a-z0-9-]{1,64})-[0-9a-f]{64}$")
 
 
 def key_name(class_name: str, key_id: bytes, sealed: bytes) -> str:
     """Name the object that holds one wrapped data key."""
     return f"{KEYS}{class_name.lower()}-{key_id.hex()}-{hashlib.sha256(sealed).hexdigest()}"
+
+
+def data_key_name(name: str) -> str | None:
+    """Give what the objects of one data key have in common, whatever wraps it; None if it is no key's."""
+    match = _KEY.fullmatch(name)
+    return match[1] if match else None
 
 
 def pack_name(digest: bytes) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from weddingbackup.stores.errors import StoreError, UnsupportedError
 from weddingbackup.vault.errors import RefusedError, VaultDamageError
 from weddingbackup.vault.format import check_format
-from weddingbackup.vault.names import FORMAT, KEYS, base_name
+from weddingbackup.vault.names import FORMAT, KEYS, base_name, data_key_name
 from weddingbackup.vault.objects import digest, put_object
 from weddingbackup.vault.parallel import MAJORITY, Patience, ask_all
 
@@ -80,13 +80,16 @@ class Vault:
     def ensure(self, store: Store) -> None:
         """Put the founding objects at a location where they are missing.
 
+        A key that is there wrapped otherwise is not missing: who opened the vault before its keys were
+        rotated must not bring back what the rotation removed.
+
         Raises:
             StoreError: the location does not take them.
         """
         there = {base_name(info.name) for info in store.list(FORMAT)}
-        there |= {base_name(info.name) for info in store.list(KEYS)}
+        there |= {data_key_name(info.name) or info.name for info in store.list(KEYS)}
         for name, data in self.founding.items():
-            if name not in there:
+            if (data_key_name(name) or name) not in there:
                 put_object(store, name, data, digest(data))
 
     def init(self, patience: Patience = MAJORITY) -> dict[str, StoreError]:
