@@ -5,10 +5,11 @@ once. Where the operator can be killed, a comment says how the next reconcile go
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from weddingbackup.controller import access, broker, commits, workers
 from weddingbackup.controller.context import Context
-from weddingbackup.controller.workers import UnmadeError
+from weddingbackup.controller.workers import NameTakenError, UnmadeError
 from weddingbackup.kube import jobs, organisations, registry
 from weddingbackup.kube.client import BACKUPS, POLICIES, REQUESTS, Object
 from weddingbackup.kube.jobs import Mount, Owner, Work
@@ -65,7 +66,7 @@ async def _next(context: Context, backup: BackupJob) -> Status | None:
     """The status to write; None where there is nothing more to do."""
     step = {
         Phase.PENDING: _start,
-        Phase.RUNNING: _look_after if rules.worked(backup.status) is None else _confirm,
+        Phase.RUNNING: _running,
         Phase.COMPLETED: _replicate,
     }.get(backup.status.phase)
     try:
@@ -123,6 +124,24 @@ async def _over_quota(context: Context, organisation: Organisation) -> Problem |
         [RecoveryRequest.model_validate(body) for body in recoveries],
         stored,
     )
+
+
+async def _running(context: Context, backup: BackupJob) -> Status:
+    if problem := rules.outdated(backup.status):
+        await _remove_job(context, backup)
+        return rules.failed(backup, problem, now=context.now())
+    if rules.worked(backup.status) is None:
+        return await _look_after(context, backup)
+    return await _confirm(context, backup)
+
+
+async def _remove_job(context: Context, backup: BackupJob) -> None:
+    with suppress(NameTakenError):  # not ours
+        seen = await workers.look(
+            context, _job_name(backup), Work.BACKUP, Owner.of(BACKUPS, backup)
+        )
+        if seen is not None:
+            await workers.remove(context, seen)
 
 
 async def _look_after(context: Context, backup: BackupJob) -> Status:

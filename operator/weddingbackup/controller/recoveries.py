@@ -291,6 +291,8 @@ async def _go_on(context: Context, request: RecoveryRequest) -> Status:
     if request.spec.cancel:
         await _remove_jobs(context, request)
         return rules.cancelled(request, now=context.now())
+    if problem := rules.outdated(request.status):
+        raise _RefusedError(problem)
     open_rows, owner = _open_rows(request), Owner.of(REQUESTS, request)
     try:
         found = await asyncio.gather(

@@ -167,6 +167,21 @@ def delayed(backup: BackupJob, problem: Problem, *, now: datetime) -> Status:
     return _status(backup, Phase.RUNNING, State.RECONCILING, problem, now)
 
 
+def outdated(status: Status) -> Problem | None:
+    """Why a running backup cannot go on: its status is of a release that wrote down less than is needed now.
+
+    What it lacks decides what its worker may do, so nothing of it is guessed.
+    """
+    planned = status.vault and status.job and status.quorum and status.locations and status.sources
+    if planned and (worked(status) is None or status.announced):
+        return None
+    return Problem(
+        "MadeBeforeUpgrade",
+        "It was under way when the operator was upgraded, and its status lacks what this release goes by. "
+        "Make a new BackupJob, or wait for the schedule's next one: it finds what this one stored.",
+    )
+
+
 def held_up(backup: BackupJob, problem: Problem, *, now: datetime) -> Status | None:
     """The status of a backup that something keeps from its next step; None where it is committed."""
     match backup.status.phase:

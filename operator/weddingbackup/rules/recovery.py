@@ -160,6 +160,17 @@ def assess(
     return under_way(current, Phase.RECOVERING, troubles[0] if troubles else _RECOVERING, now=now)
 
 
+def outdated(status: Status) -> Problem | None:
+    """Why a running recovery cannot go on: its status is of a release that wrote down less than is needed now."""
+    if status.vault and status.point and status.sources:
+        return None
+    return Problem(
+        "MadeBeforeUpgrade",
+        "It was under way when the operator was upgraded, and its status lacks what this release goes by. "
+        "What was restored by then stays; make a new RecoveryRequest.",
+    )
+
+
 def under_way(request: RecoveryRequest, phase: Phase, problem: Problem, *, now: datetime) -> Status:
     """The status of a request that goes on by itself."""
     return _status(request, phase, State.RECONCILING, problem, now)

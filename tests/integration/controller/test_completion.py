@@ -228,11 +228,10 @@ async def test_the_bytes_of_a_vault_are_measured_after_a_backup(home: Home) -> N
     assert policy["status"]["storedBytes"] == size_of(home, "a") > 1000
     assert await account(home) == policy["status"]["storedBytes"]
     # What a collection left is listed again, or it would make no room.
-    name = await home.announce("abc")
+    await home.announce("abc")
     collected = {"lastCollection": {"time": "2026-12-05T12:00:00Z", "objects": 1}}
     await home.set_status(POLICIES, "wedding", collected)
     policy = await home.settle(POLICIES, "wedding")
-    assert name
     assert await account(home) == policy["status"]["storedBytes"] == size_of(home, "a")
 
 
@@ -279,3 +278,23 @@ async def test_a_location_that_is_gone_is_not_waited_for(home: Home) -> None:
     done = await home.settle(BACKUPS, "one")
     assert done["status"]["phase"] == "Completed"
     assert condition(done, "Replicated")["reason"] == "LocationGone"
+
+
+@pytest.mark.parametrize(
+    "lacking", [{"sources": []}, {"job": None}, {"vault": None}, {"announced": None}]
+)
+async def test_a_backup_of_an_older_operator_fails_once_and_says_what_to_do(
+    home: Home, lacking: Object
+) -> None:
+    await home.running_backup(answering="abc")
+    if "announced" in lacking:
+        await home.announce("abc")
+        await home.end_worker()
+        await home.step(BACKUPS, "one")
+    await home.set_status(BACKUPS, "one", lacking)
+    failed = await home.settle(BACKUPS, "one")
+    assert (failed["status"]["phase"], reason(failed)) == ("Failed", "MadeBeforeUpgrade")
+    assert "new BackupJob" in failed["status"]["message"]
+    assert await home.settle(BACKUPS, "one") == failed
+    # Its worker, should it still run, works for nothing.
+    assert "announced" in lacking or await home.jobs("backup") == []

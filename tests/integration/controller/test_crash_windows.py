@@ -48,7 +48,7 @@ class TestBackup:
     async def test_its_job_made_but_not_written_down(self, home: Home) -> None:
         """It has never run; whose it was nobody knows. So another one is made."""
         first = await home.running_backup()
-        await home.set_status(BACKUPS, "one", {"job": None})  # as if killed before the write
+        await home.set_status(BACKUPS, "one", {"job": {"uid": ""}})  # as if killed before the write
         again = await home.settle(BACKUPS, "one")
         [job] = await jobs(home)
         assert again["status"]["job"]["uid"] == job["metadata"]["uid"]

@@ -79,3 +79,23 @@ async def test_a_request_applied_before_its_policy_waits_for_it_a_while(home: Ho
     told = await home.settle(REQUESTS, "other")
     assert told["status"]["phase"] == "Failed"
     assert condition(told, "Failed")["reason"] == "PolicyNotFound"
+
+
+@pytest.mark.parametrize("lacking", ["vault", "point", "sources"])
+async def test_a_recovery_of_an_older_operator_fails_once_and_says_what_to_do(
+    home: Home, lacking: str
+) -> None:
+    await home.make(REQUESTS, "back", spec={"policyRef": {"name": "wedding"}})
+    status = {
+        "phase": "Recovering",
+        "vault": {"id": "0" * 32, "prefix": "p"},
+        "point": {"manifest": "snapshots/one", "sha256": "ab" * 32},
+        "sources": [{"name": "p", "dataClass": "Portfolio", "phase": "Running", "jobUid": "u"}],
+        "locations": [{"name": "a"}],
+    }
+    await home.set_status(REQUESTS, "back", {k: v for k, v in status.items() if k != lacking})
+    failed = await home.settle(REQUESTS, "back")
+    assert failed["status"]["phase"] == "Failed"
+    assert condition(failed, "Ready")["reason"] == "MadeBeforeUpgrade"
+    assert "new RecoveryRequest" in failed["status"]["message"]
+    assert await home.settle(REQUESTS, "back") == failed
