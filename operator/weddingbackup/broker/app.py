@@ -45,7 +45,8 @@ _SIGN_SECONDS = 10.0
 _LIST_SECONDS = 60.0
 _PAGE = 1000
 _AT_ONCE = 16
-"""Requests of one pod that are under way together; more are told to come back."""
+"""Requests of one pod, or of one address that is not known yet to be a pod's, that are under way together;
+more are told to come back."""
 _AT_ONCE_OVERALL = 512
 _BODIES = 3 * LARGEST_MANIFEST
 """Bytes of manifests that are held in memory at once."""
@@ -83,7 +84,7 @@ class Reports(Protocol):
         """Write it down, not more often than anybody reads it."""
 
 
-def create_app(  # noqa: C901, PLR0915  one route after the other
+def create_app(  # noqa: C901  one route after the other
     authority: Authority,
     keeping: Keeping,
     told: Announcements,
@@ -99,6 +100,7 @@ def create_app(  # noqa: C901, PLR0915  one route after the other
         reports: takes progress.
         databases: those that organisations share; without, there are no rows to be had.
     """
+    asking: Counter[str] = Counter()
     busy: Counter[str] = Counter()
     held: Counter[str] = Counter()
 
@@ -114,23 +116,18 @@ def create_app(  # noqa: C901, PLR0915  one route after the other
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
             raise RefusedError(RefusalCode.UNKNOWN_WORKER, "show the pod's token (Bearer)")
-        if busy.total() >= _AT_ONCE_OVERALL:
+        if asking.total() + busy.total() >= _AT_ONCE_OVERALL:
             raise RefusedError(RefusalCode.TRANSIENT, "the broker is busy", retry_after=2)
-        scope = await authority.scope(token)
-        if busy[scope.pod_uid] >= _AT_ONCE:
-            raise RefusedError(
-                RefusalCode.TOO_MUCH, f"more than {_AT_ONCE} requests at once", retry_after=1
-            )
-        busy[scope.pod_uid] += 1
-        try:
-            with structlog.contextvars.bound_contextvars(
+        # To find out who asks takes several answers of the API server, so that counts already.
+        with _counted(asking, request.client.host if request.client else ""):
+            scope = await authority.scope(token)
+        with (
+            _counted(busy, scope.pod_uid),
+            structlog.contextvars.bound_contextvars(
                 namespace=scope.namespace, pod=scope.pod, job=scope.owner.name
-            ):
-                yield scope
-        finally:
-            busy[scope.pod_uid] -= 1
-            if not busy[scope.pod_uid]:
-                del busy[scope.pod_uid]
+            ),
+        ):
+            yield scope
 
     Worker = Annotated[Scope, Depends(worker)]  # noqa: N806  a type
 
@@ -325,6 +322,26 @@ def _page(found: list[ObjectInfo]) -> bytes:
         Listed(name=x.name, size=x.size, modified=x.modified).to_json().encode() + b"\n"
         for x in found
     )
+
+
+@contextmanager
+def _counted(under_way: Counter[str], who: str) -> Iterator[None]:
+    """Count a request among those that somebody has under way.
+
+    Raises:
+        RefusedError: they have as many as they may.
+    """
+    if under_way[who] >= _AT_ONCE:
+        raise RefusedError(
+            RefusalCode.TOO_MUCH, f"more than {_AT_ONCE} requests at once", retry_after=1
+        )
+    under_way[who] += 1
+    try:
+        yield
+    finally:
+        under_way[who] -= 1
+        if not under_way[who]:
+            del under_way[who]
 
 
 @contextmanager

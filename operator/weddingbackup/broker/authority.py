@@ -1,17 +1,18 @@
 """Asks Kubernetes whose token it is, and takes the job's bounds from what only the operator writes.
 
 What was found out is remembered for a few seconds: so long does a worker go on at most after its
-job has ended. The token itself is remembered by its hash only.
+job has ended, and so seldom is the API server asked about a token that is none. The token itself is
+remembered by its hash only.
 """
 
 import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import structlog
 
+from weddingbackup.broker.remembered import Remembered
 from weddingbackup.broker.scope import Purpose, RefusedError, Scope
 from weddingbackup.kube import organisations, registry
 from weddingbackup.kube.client import (
@@ -43,14 +44,7 @@ from weddingbackup.vault.kit import Kit
 _log = structlog.get_logger()
 
 REMEMBERED_SECONDS = 5.0
-_MOST_REMEMBERED = 10_000
 _LONGEST_TOKEN = 16 << 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    scope: Scope | RefusedError
-    until: float
 
 
 class KubernetesAuthority:
@@ -61,8 +55,9 @@ class KubernetesAuthority:
     ) -> None:
         self._cluster = cluster
         self._home = home
-        self._clock = clock
-        self._known: dict[bytes, _Known] = {}
+        # Apart: however many tokens strangers make up, none of a worker's is forgotten for them.
+        self._known = Remembered[bytes, Scope](REMEMBERED_SECONDS, clock)
+        self._refused = Remembered[bytes, RefusedError](REMEMBERED_SECONDS, clock)
         self._asking: dict[bytes, asyncio.Task[Scope | RefusedError]] = {}
 
     async def scope(self, token: str) -> Scope:
@@ -70,11 +65,7 @@ class KubernetesAuthority:
         if len(token) > _LONGEST_TOKEN or not token.isascii():
             raise RefusedError(RefusalCode.UNKNOWN_WORKER, "this is no token")
         key = hashlib.sha256(token.encode()).digest()
-        known = self._known.get(key)
-        if known is not None and self._clock() < known.until:
-            found = known.scope
-        else:
-            found = await self._ask(key, token)
+        found = self._known.get(key) or self._refused.get(key) or await self._ask(key, token)
         if isinstance(found, RefusedError):
             raise RefusedError(found.refusal.code, found.refusal.message)
         return found
@@ -104,9 +95,10 @@ class KubernetesAuthority:
             raise RefusedError(
                 RefusalCode.TRANSIENT, "the API server does not answer the broker", retry_after=2
             ) from None
-        if len(self._known) >= _MOST_REMEMBERED:
-            self._known.clear()
-        self._known[key] = _Known(found, self._clock() + REMEMBERED_SECONDS)
+        if isinstance(found, RefusedError):
+            self._refused.put(key, found)
+        else:
+            self._known.put(key, found)
         return found
 
     async def _identify(self, token: str) -> Scope:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from weddingbackup.broker.remembered import Remembered
 from weddingbackup.broker.scope import Purpose, RefusedError, Scope
 from weddingbackup.kube.client import BACKUPS, JOBS, REQUESTS, Cluster, ConflictError
 from weddingbackup.resources.backup_job import Announced, BackupJob
@@ -16,7 +17,6 @@ from weddingbackup.resources.common import Reported
 from weddingbackup.rules.identity import Reference, UnknownError, backup_under_way
 
 _EVERY_SECONDS = 2.0
-_MOST_REMEMBERED = 10_000
 
 
 class KubernetesRecords:
@@ -30,9 +30,8 @@ class KubernetesRecords:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._cluster = cluster
-        self._clock = clock
         self._now = now
-        self._told: dict[str, float] = {}
+        self._told = Remembered[str, bool](_EVERY_SECONDS, clock)
 
     async def read(self, scope: Scope) -> Announced | None:
         """See `Announcements.read`; always the newest, by whichever broker."""
@@ -57,12 +56,9 @@ class KubernetesRecords:
 
     async def report(self, scope: Scope, progress: Progress) -> None:
         """See `Reports.report`."""
-        now = self._clock()
-        if now - self._told.get(scope.pod_uid, -_EVERY_SECONDS) < _EVERY_SECONDS:
+        if self._told.get(scope.pod_uid):
             return
-        if len(self._told) >= _MOST_REMEMBERED:
-            self._told.clear()
-        self._told[scope.pod_uid] = now
+        self._told.put(scope.pod_uid, True)
         said = Reported(at=self._now().replace(microsecond=0), **progress.model_dump()).dump()
         restoring = scope.purpose is Purpose.RESTORE
         reported = dict.fromkeys(scope.sources, said) if restoring else said

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import Cluster as TestCluster
+from weddingbackup.broker import remembered
 from weddingbackup.broker.authority import REMEMBERED_SECONDS, KubernetesAuthority
 from weddingbackup.broker.records import KubernetesRecords
 from weddingbackup.broker.scope import Purpose, RefusedError, Scope
@@ -204,6 +205,20 @@ async def test_what_was_found_is_believed_for_seconds_only(town: Town) -> None:
     town.time += REMEMBERED_SECONDS
     with pytest.raises(RefusedError):
         await town.authority.scope(token)
+
+
+async def test_strangers_make_no_worker_forgotten(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered, "_MOST", 2)
+    await town.backup()
+    token = town.token()
+    await town.scope(token)
+    for number in range(3):
+        with pytest.raises(RefusedError):
+            await town.authority.scope(f"bogus-{number}")
+    await town.status(BACKUPS, "one", phase="Completed")
+    await town.authority.scope(token)  # remembered
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Completed", "Failed", "Cancelled"])
