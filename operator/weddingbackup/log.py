@@ -4,13 +4,17 @@ The worker and the controller set it up once, at their start, and then speak thr
 `structlog.get_logger()`. The command line speaks to people and does not use it.
 """
 
+from __future__ import annotations
+
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import structlog
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from structlog.typing import Processor
 
 # Each keeps what its first group matched. Where a secret's end is in doubt, more is taken out.
 _SECRETS = (
@@ -52,12 +56,15 @@ def configure(level: str = "INFO") -> None:
     Libraries' own records (of the standard `logging`) from WARNING upwards come the same way, as do
     our own from `level` (INFO where that is no level's name) upwards.
     """
-    shared: list[structlog.typing.Processor] = [
+    # Here and not above: who only redacts does without.
+    import structlog  # noqa: PLC0415  see above
+
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    rendered: list[structlog.typing.Processor] = [
+    rendered: list[Processor] = [
         # Plain text, not frames with their local variables: those hold keys.
         structlog.processors.format_exc_info,
         _redact_values,

@@ -12,7 +12,7 @@ from weddingbackup.kube.credentials import CredentialsError
 from weddingbackup.resources.backup_location import AccessMode, BackupLocation, Capabilities
 from weddingbackup.resources.tasks import LocationAccess
 from weddingbackup.rules.locations import RECHECK, Fault, Finding, judge
-from weddingbackup.stores import open_keeper, open_wire, probe
+from weddingbackup.stores import open_keeper, open_wire
 from weddingbackup.stores.api import Probe
 from weddingbackup.stores.errors import (
     DeniedError,
@@ -21,6 +21,7 @@ from weddingbackup.stores.errors import (
     TransientError,
     UnsupportedError,
 )
+from weddingbackup.stores.probe import probe
 
 
 @dataclass(slots=True)

@@ -1,49 +1,21 @@
-"""Words and small shapes that several kinds, tasks and reports share."""
+"""Small shapes that several kinds, tasks and reports share."""
 
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
 from weddingbackup.resources.base import Model, OneOf, Time
 from weddingbackup.resources.fields import ObjectName, Says
+from weddingbackup.resources.words import (
+    CheckLevel,
+    DataClass,
+    LocationPhase,
+    Privilege,
+    Provider,
+)
 
-
-class DataClass(StrEnum):
-    """What a source's data is for. The order is the order of recovery; Guests is personal data."""
-
-    TIMELINE = "Timeline"
-    GUESTS = "Guests"
-    CONTRACTS = "Contracts"
-    MESSAGES = "Messages"
-    PORTFOLIO = "Portfolio"
-    OTHER = "Other"
-
-
-class Provider(StrEnum):
-    """Which protocol a location speaks, and whose."""
-
-    S3 = "S3"
-    R2 = "R2"
-    GCS = "GCS"
-    AZURE = "Azure"
-
-
-class Privilege(StrEnum):
-    """What a worker may do: App keeps to one ordinary user, Root can restore owners of files."""
-
-    APP = "App"
-    ROOT = "Root"
-
-
-class LocationPhase(StrEnum):
-    """How far one backup is at one location."""
-
-    PENDING = "Pending"
-    UPLOADING = "Uploading"
-    COMMITTED = "Committed"
-    LAGGING = "Lagging"
-    FAILED = "Failed"
+# Who needs models anyway finds the words here, too.
+__all__ = ["CheckLevel", "DataClass", "LocationPhase", "Privilege", "Provider"]
 
 
 class SecretRef(Model):
@@ -135,14 +107,3 @@ class Reported(Model):
         default_factory=dict
     )
     """Bytes sent to each location so far, or read from it."""
-
-
-class CheckLevel(StrEnum):
-    """How much of a vault a check looks at."""
-
-    PROVIDER = "Provider"
-    """What is listed, its sizes, and the checksums that the providers tell: reads next to nothing."""
-    SAMPLE = "Sample"
-    """Also reads a share of the bytes."""
-    FULL = "Full"
-    """Reads every byte."""

@@ -1,24 +1,30 @@
 """Object stores: where sealed bytes live, in several clouds.
 
 `open_keeper` gives what holds a location's credentials, `open_store` what a vault writes to and
-reads from; `probe` finds out what a location can do. Everything else here is behind these three.
+reads from; `probe.probe` finds out what a location can do. Everything else here is behind these
+three. What speaks HTTP is imported where it is opened: a vault in directories starts without it.
 """
 
-import logging
-from collections.abc import Callable, Mapping
-from importlib import import_module
+from __future__ import annotations
 
-from weddingbackup.resources.common import Provider
-from weddingbackup.resources.tasks import LocationAccess
-from weddingbackup.stores.api import Keeper
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from weddingbackup.resources.words import Provider
 from weddingbackup.stores.directory import DirectoryStore
 from weddingbackup.stores.errors import UnsupportedError
-from weddingbackup.stores.probe import probe
-from weddingbackup.stores.retry import Retry
-from weddingbackup.stores.wire import Wire
-from weddingbackup.stores.wirestore import WireStore
 
-__all__ = ["DirectoryStore", "open_keeper", "open_store", "open_wire", "probe"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from weddingbackup.resources.tasks import LocationAccess
+    from weddingbackup.stores.api import Keeper
+    from weddingbackup.stores.retry import Retry
+    from weddingbackup.stores.wire import Wire
+    from weddingbackup.stores.wirestore import WireStore
+
+__all__ = ["DirectoryStore", "open_keeper", "open_store", "open_wire"]
 
 # At their debug levels these write out signed URLs, access tokens or what is signed; at warning,
 # urllib3 tells of each retry of an SDK, which our own errors do better.
@@ -60,6 +66,8 @@ def open_wire(
     access: LocationAccess, address: str, *, connections: int = 8, read_seconds: float = 20
 ) -> Wire:
     """What carries out the requests that somebody signed for a location: see `Wire`."""
+    from weddingbackup.stores.wire import Wire  # noqa: PLC0415  see the module's docstring
+
     return Wire(
         location=access.name,
         address=address,
@@ -81,6 +89,8 @@ def open_store(
 
     The prefix is the vault's; `connections` is how many requests run at once.
     """
+    from weddingbackup.stores.wirestore import WireStore  # noqa: PLC0415  see the module's docstring
+
     keeper = open_keeper(access, credentials, prefix=prefix)
     return WireStore(
         keeper, open_wire(access, keeper.address, connections=connections), retry=retry

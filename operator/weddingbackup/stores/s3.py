@@ -15,8 +15,8 @@ from botocore.exceptions import (
     ParamValidationError,
 )
 
-from weddingbackup.resources.common import Provider
 from weddingbackup.resources.tasks import LocationAccess
+from weddingbackup.resources.words import Provider
 from weddingbackup.stores import answers, names
 from weddingbackup.stores.api import LIFETIME, ObjectInfo, PutIntent, SignedRequest
 from weddingbackup.stores.base import BaseKeeper

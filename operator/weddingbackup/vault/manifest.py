@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from weddingbackup.resources.common import DataClass
+from weddingbackup.resources.words import DataClass
 from weddingbackup.vault.entries import Entry
 from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.names import VAULT_CLASS, index_name, snapshot_prefix, verify

@@ -10,7 +10,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from weddingbackup.resources.common import DataClass
+from weddingbackup.resources.words import DataClass
 from weddingbackup.vault.errors import VaultDamageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from weddingbackup.resources.common import DataClass, LocationPhase
+    from weddingbackup.resources.words import DataClass, LocationPhase
 
 
 _Path = bytes  # below, `bytes` is the name of a member

@@ -3,18 +3,23 @@
 They hold no keys. Backup and restore, which do, have no credentials: see brokered.py.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from __future__ import annotations
+
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from weddingbackup.resources.tasks import LocationAccess, VaultRef
 from weddingbackup.stores import open_keeper, open_store
-from weddingbackup.stores.api import Keeper, ObjectInfo, Store
 from weddingbackup.stores.errors import DeniedError, StoreError
 from weddingbackup.vault.names import FORMAT
-from weddingbackup.worker.environment import Environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from weddingbackup.resources.tasks import LocationAccess, VaultRef
+    from weddingbackup.stores.api import Keeper, ObjectInfo, Store
+    from weddingbackup.worker.environment import Environment
 
 
 def stores(

@@ -7,11 +7,12 @@ import pytest
 from tests.integration.stores.conftest import Remote
 from tests.integration.stores.test_remote import put, wrong_credentials
 from tests.servers.s3 import s3
-from weddingbackup.resources.common import Provider
 from weddingbackup.resources.tasks import LocationAccess
-from weddingbackup.stores import open_keeper, open_wire, probe
+from weddingbackup.resources.words import Provider
+from weddingbackup.stores import open_keeper, open_wire
 from weddingbackup.stores.api import PutIntent, SignedRequest
 from weddingbackup.stores.errors import DeniedError, MissingError, TransientError
+from weddingbackup.stores.probe import probe
 from weddingbackup.stores.s3 import S3Keeper
 
 pytestmark = pytest.mark.integration

@@ -10,10 +10,11 @@ from tests.servers.azure import azure
 from tests.servers.certificate import certificate
 from tests.servers.locations import BUCKET
 from tests.servers.s3 import s3
-from weddingbackup.resources.common import Provider
 from weddingbackup.resources.tasks import LocationAccess
-from weddingbackup.stores import open_keeper, open_store, open_wire, probe
+from weddingbackup.resources.words import Provider
+from weddingbackup.stores import open_keeper, open_store, open_wire
 from weddingbackup.stores.errors import UnsupportedError
+from weddingbackup.stores.probe import probe
 
 pytestmark = pytest.mark.integration
 
