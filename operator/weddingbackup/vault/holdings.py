@@ -10,7 +10,7 @@ from weddingbackup.vault.objects import reachable
 from weddingbackup.vault.parallel import MAJORITY, Patience, ask_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from weddingbackup.stores.api import Store
 
@@ -19,12 +19,23 @@ class Holdings:
     """Which packs and indexes each location lists, by digest and size.
 
     An object counts as held where it, or a replacement of it that readers come to, is listed with
-    the right size. Kept small: one bit a location for each object.
+    the right size. What is not to be relied on is held nowhere, whatever is listed. Kept small: one
+    bit a location for each object.
     """
 
-    def __init__(self, stores: Sequence[Store], patience: Patience = MAJORITY) -> None:
-        """List all locations at once (see `Patience`); `unanswered` says why some were left out."""
+    def __init__(
+        self,
+        stores: Sequence[Store],
+        patience: Patience = MAJORITY,
+        *,
+        distrust: Iterable[str] = (),
+    ) -> None:
+        """List all locations at once (see `Patience`); `unanswered` says why some were left out.
+
+        `distrust` names packs and indexes that are not to be relied on.
+        """
         self.unanswered: dict[str, str] = {}
+        self._distrusted = {digest_of(name) for name in distrust}
         self._bits = {store.location: 1 << n for n, store in enumerate(stores)}
         self._held: dict[tuple[bytes, int], int] = {}
         self._packs: dict[bytes, set[int]] = {}
@@ -36,7 +47,7 @@ class Holdings:
             if isinstance(found, StoreError):
                 self.unanswered[store.location] = str(found)
                 continue
-            packs, indexes = found
+            packs, indexes = ([key for key in keys if self.trusted(key[0])] for keys in found)
             for digest, size in packs:
                 self._packs.setdefault(digest, set()).add(size)
             for key in packs + indexes:
@@ -45,6 +56,10 @@ class Holdings:
     def packs(self) -> Iterator[tuple[bytes, int]]:
         """All (digest, size) of packs that any location lists; a truncated one has its own size."""
         return ((digest, size) for digest, sizes in self._packs.items() for size in sizes)
+
+    def trusted(self, digest: bytes) -> bool:
+        """Whether a point may come to need the pack or index with this digest."""
+        return digest not in self._distrusted
 
     def at(self, location: str, digest: bytes, size: int) -> bool:
         """Whether this location holds it."""

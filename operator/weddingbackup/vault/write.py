@@ -25,7 +25,7 @@ from weddingbackup.vault.results import BackupResult, SourceResult
 from weddingbackup.vault.writer import SourceInput, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from weddingbackup.stores.api import Store
     from weddingbackup.vault.catalog import Point
@@ -54,6 +54,7 @@ def backup(
     *,
     quorum: int,
     progress: Progress,
+    distrust: Collection[str] = (),
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     limits: Limits = _LIMITS,
 ) -> BackupResult:
@@ -61,6 +62,17 @@ def backup(
 
     A second run for the same job goes on with what the first one stored; where that one had
     written its manifest already, this one only spreads it.
+
+    Args:
+        vault: where to.
+        job: what the point is for; its uid tells one run from another job's.
+        sources: what to read.
+        quorum: at how many locations it has to be before it is committed.
+        progress: counts.
+        distrust: names of packs and indexes that the point may not need: what they hold is stored
+            anew.
+        clock: gives the time, in UTC.
+        limits: of memory and of patience.
 
     Raises:
         QuorumError: too few locations took everything; try again later.
@@ -77,7 +89,7 @@ def backup(
     failed = {name: str(error) for name, error in vault.init(patience).items()}
     stores = [store for store in vault.stores if store.location not in failed]
     found = catalog(stores, patience=patience)
-    holdings = Holdings(stores, patience)
+    holdings = Holdings(stores, patience, distrust=distrust)
     failed |= found.unanswered | holdings.unanswered
     mine = [point for point in found.points if point.plain.job_uid == job.uid]
     if mine:

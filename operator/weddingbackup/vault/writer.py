@@ -252,7 +252,8 @@ class Writer:
 
     def _load(self, refs: Iterable[IndexRef]) -> list[Index]:
         indexes = []
-        for ref in sorted(refs, key=lambda ref: ref.digest):
+        trusted = (ref for ref in refs if self._holdings.trusted(ref.digest))
+        for ref in sorted(trusted, key=lambda ref: ref.digest):
             # What an index lost everywhere spoke of is stored again.
             with suppress(StoreError, VaultDamageError):
                 indexes += load_indexes(self._vault.keyring, self._answering, [ref])

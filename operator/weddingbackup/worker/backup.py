@@ -49,7 +49,14 @@ def backup(task: BackupTask, environment: Environment, progress: Progress) -> Ba
         ]
         estimate = Thread(target=_estimate, args=(sources, progress), name="estimate", daemon=True)
         estimate.start()
-        result = write.backup(vault, job, sources, quorum=task.quorum, progress=progress)
+        result = write.backup(
+            vault,
+            job,
+            sources,
+            quorum=task.quorum,
+            progress=progress,
+            distrust=task.distrust,
+        )
         # An adopted point holds what an earlier attempt read: this one's facts are not its own.
         facts = {} if result.adopted else {s.name: s.source.facts() for s in sources}
         estimate.join()

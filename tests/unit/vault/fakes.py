@@ -248,7 +248,14 @@ class World:
         kit = self.kit
         return Vault.open(kit.keyring(), kit.objects, stores or self.stores, random=salts)
 
-    def backup(self, source: Source, uid: str = "", *, vault: Vault | None = None) -> BackupResult:
+    def backup(
+        self,
+        source: Source,
+        uid: str = "",
+        *,
+        vault: Vault | None = None,
+        distrust: Sequence[str] = (),
+    ) -> BackupResult:
         vault = vault or self.vault()
         job = JobFacts(uid or f"job-{self._jobs}", "studio", "nightly", START)
         return backup(
@@ -257,6 +264,7 @@ class World:
             [SourceInput("photos", DataClass.PORTFOLIO, source)],
             quorum=self.quorum,
             progress=Progress(),
+            distrust=distrust,
             clock=ticking(self._jobs),
             limits=self.limits,
         )
