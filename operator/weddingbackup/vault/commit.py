@@ -2,17 +2,21 @@
 
 No location gets a manifest before it has every index and pack that the manifest names, its own
 queue's and the older ones. Where too few locations are complete, the missing objects are copied to
-them first, by name, from the others.
+them first, by name, from the others. And no location gets it whose collection is about to remove any
+of that, or has removed it while the backup ran (see marks.py).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from weddingbackup.resources.common import LocationPhase
 from weddingbackup.stores.errors import StoreError
-from weddingbackup.vault.errors import QuorumError, VaultDamageError
+from weddingbackup.vault.errors import QuorumError, VaultDamageError, VaultError
+from weddingbackup.vault.holdings import Holdings
 from weddingbackup.vault.index import plain_packs
+from weddingbackup.vault.marks import Marks
 from weddingbackup.vault.names import digest_of, verify
 from weddingbackup.vault.objects import get_object, put_object
 
@@ -22,8 +26,10 @@ if TYPE_CHECKING:
     from weddingbackup.stores.api import Store
     from weddingbackup.stores.errors import TransientError
     from weddingbackup.vault.fanout import Fanout, Lane
-    from weddingbackup.vault.holdings import Holdings
     from weddingbackup.vault.manifest import IndexRef
+
+FRESH_SECONDS = 3600.0
+"""So long what was listed when a backup began is believed; a collection needs a longer grace."""
 
 
 class Needed(NamedTuple):
@@ -53,6 +59,7 @@ class Commit:
         self._known_gaps: dict[Lane, tuple[int, list[Needed]]] = {}
         self._beyond_healing: dict[Lane, str] = {}
         self._silent: dict[str, TransientError] = {}
+        self._marks = Marks()
 
     def run(self, name: str, data: bytes, grace_seconds: float) -> None:
         """Commit the manifest, then wait up to the grace for the other locations.
@@ -75,7 +82,8 @@ class Commit:
         while sum(name in lane.confirmed for lane in fanout.lanes) < quorum:
             self._heal_if_needed()
             lanes = [lane for lane in self._whole() if lane not in asked]
-            fanout.send(name, data, digest_of(name) or b"", barrier=True, lanes=lanes)
+            allow = partial(self._allow, name)
+            fanout.send(name, data, digest_of(name) or b"", barrier=True, lanes=lanes, allow=allow)
             asked.update(lanes)
             fanout.wait(
                 lambda: (
@@ -85,6 +93,32 @@ class Commit:
             )
         fanout.linger(lambda: all(lane.drained or not lane.live for lane in asked), grace_seconds)
         self._conclude(name)
+
+    def _allow(self, name: str, store: Store) -> None:
+        """Look around at a location, the last thing before it gets the manifest.
+
+        The marks first: a collection takes them away last, so what is not marked any more and is
+        gone is missing from a listing that begins later.
+
+        Raises:
+            VaultError: something that the manifest needs is marked there, or is not there any more.
+            StoreError: the location does not answer.
+        """
+        marked = self._marks.look([store])
+        if (why := marked.unanswered.get(store.location)) is not None:
+            raise StoreError(why, location=store.location)
+        marked.refuse(name, (x.name for x in self._needed))
+        if self._fanout.seconds() <= FRESH_SECONDS:
+            return
+        there = Holdings([store])
+        if (why := there.unanswered.get(store.location)) is not None:
+            raise StoreError(why, location=store.location)
+        gone = [x.name for x in self._needed if not there.at(store.location, x.digest, x.size)]
+        if gone:
+            raise VaultError(
+                f"{len(gone)} objects that {name} needs were removed from {store.location} while "
+                f"this backup ran ({gone[0]} is the first); the next try stores them anew"
+            )
 
     def _whole(self) -> list[Lane]:
         """Locations that have, or get by their queue, all that the manifest needs."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from weddingbackup.resources.common import LocationPhase
 from weddingbackup.stores.errors import StoreError
-from weddingbackup.vault.errors import QuorumError
+from weddingbackup.vault.errors import QuorumError, VaultError
 from weddingbackup.vault.objects import put_object
 from weddingbackup.vault.results import LocationResult
 
@@ -31,13 +31,19 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, slots=True)
 class _Item:
-    """One object on its way. `barrier`: not before all that was queued earlier has arrived."""
+    """One object on its way.
+
+    Attributes:
+        barrier: not before all that was queued earlier has arrived.
+        allow: asked by each location, the last thing before it gets the object; raises if it may not.
+    """
 
     name: str
     data: bytes | memoryview
     sha256: bytes
     barrier: bool
     buffer: bytearray | None
+    allow: Callable[[Store], None] | None
     waiting: set[Lane] = field(default_factory=set)
 
 
@@ -117,6 +123,10 @@ class Fanout:
         """Give the locations that still take part."""
         return [lane for lane in self.lanes if lane.live]
 
+    def seconds(self) -> float:
+        """Since it began, which is when the locations were listed."""
+        return self._clock() - self._begun
+
     def require_quorum(self) -> None:
         """Make sure that enough locations take part: take slow ones in again, or give up.
 
@@ -161,10 +171,14 @@ class Fanout:
         buffer: bytearray | None = None,
         barrier: bool = False,
         lanes: Sequence[Lane] | None = None,
+        allow: Callable[[Store], None] | None = None,
     ) -> None:
-        """Queue an object for all locations that take part, or for these; `buffer` is its memory."""
+        """Queue an object for all locations that take part, or for these; `buffer` is its memory.
+
+        `barrier`, `allow`: see `_Item`.
+        """
         with self._change:
-            item = _Item(name, data, sha256, barrier, buffer)
+            item = _Item(name, data, sha256, barrier, buffer, allow)
             for lane in self.live() if lanes is None else lanes:
                 if lane.live:
                     item.waiting.add(lane)
@@ -255,8 +269,10 @@ class Fanout:
         while (item := self._take(lane)) is not None:
             failure: str | None = None
             try:
+                if item.allow is not None:
+                    item.allow(lane.store)
                 put_object(lane.store, item.name, item.data, item.sha256)
-            except StoreError as error:
+            except (StoreError, VaultError) as error:
                 failure = str(error)
             except Exception as error:  # noqa: BLE001  one location's bug must not end the backup
                 failure = f"unexpected: {error!r}"
