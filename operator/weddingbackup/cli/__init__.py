@@ -15,6 +15,9 @@ _COMMANDS = {
     "recovery-kit": Lazy(
         "weddingbackup.cli.recovery_kit:recovery_kit", "Keep what recovers with the cluster gone."
     ),
+    "rotate-keys": Lazy(
+        "weddingbackup.cli.rotate_keys:rotate_keys", "Give a policy's vault new keys."
+    ),
     "doctor": Lazy("weddingbackup.cli.doctor:doctor", "Look whether the installation is sound."),
     "crds": Lazy("weddingbackup.cli.crds:crds", "Write the definitions of our kinds."),
     "release-finalizers": Lazy(

@@ -307,3 +307,24 @@ async def destroy(cluster: Cluster, home: str, *, namespace: str, policy: str) -
     name = secret_name(uid, policy)
     await cluster.delete(SECRETS, name, home)
     await _account(cluster, home, uid, {name: None})
+
+
+async def replace_kit(cluster: Cluster, home: str, secret: Object, kit: Kit) -> bool:
+    """Put a vault's new kit in the place of the one that was read in `secret`, in one write.
+
+    Returns:
+        False where the vault was rotated or erased meanwhile: nothing was written.
+    """
+    read = secret["data"][_KEY]
+    name = secret["metadata"]["name"]
+    now: Object | None = secret
+    while now is not None and (now.get("data") or {}).get(_KEY) == read:
+        patch = {
+            "metadata": {"resourceVersion": now["metadata"]["resourceVersion"]},
+            "data": {_KEY: base64.b64encode(kit.to_json()).decode()},
+        }
+        try:
+            return await cluster.patch(SECRETS, name, home, patch) is not None
+        except ConflictError:  # a kit was recorded, perhaps, which is no rotation
+            now = await cluster.get(SECRETS, name, home)
+    return False

@@ -128,7 +128,7 @@ def establish(kit: Kit, stores: Sequence[Store]) -> dict[str, StoreError]:
     """Store a kit's founding objects where they are missing; gives the locations that did not take them.
 
     Raises:
-        QuorumError: a majority did not.
+        QuorumError: a majority did not. A vault that is nowhere yet needs none.
     """
 
     def put(store: Store) -> None:
@@ -141,7 +141,7 @@ def establish(kit: Kit, stores: Sequence[Store]) -> dict[str, StoreError]:
     answers = zip(stores, ask_all(stores, put), strict=True)
     failed = {store.location: x for store, x in answers if isinstance(x, StoreError)}
     taken = len(stores) - len(failed)
-    if taken <= len(stores) // 2:
+    if stores and taken <= len(stores) // 2:
         why = "; ".join(map(str, failed.values()))
         raise QuorumError(
             f"only {taken} of {len(stores)} locations took the new keys, which is no majority; nothing was "

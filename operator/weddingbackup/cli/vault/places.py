@@ -15,10 +15,11 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from weddingbackup.resources.tasks import LocationAccess
-from weddingbackup.stores import DirectoryStore, open_store
+from weddingbackup.stores import DirectoryStore, open_keeper, open_store
 from weddingbackup.stores.api import Store
 from weddingbackup.stores.errors import DeniedError
 from weddingbackup.vault.kit import Kit
+from weddingbackup.vault.rotate import Remover
 from weddingbackup.vault.vault import Vault
 from weddingbackup.worker.access import open_all
 
@@ -36,6 +37,9 @@ class _Directory(BaseModel, extra="forbid"):
     def open(self, prefix: str) -> Store:
         return DirectoryStore(self.directory, location=self.location, prefix=prefix)
 
+    def keeper(self, prefix: str) -> Remover:
+        return DirectoryStore(self.directory, location=self.location, prefix=prefix)
+
 
 class _Bucket(LocationAccess, extra="forbid"):
     """A bucket, with the credentials that its Secret in the cluster holds."""
@@ -51,6 +55,9 @@ class _Bucket(LocationAccess, extra="forbid"):
             message = f"location {self.name}: fill in {', '.join(missing)} among its credentials"
             raise DeniedError(message, location=self.name)
         return open_store(self, self.credentials, prefix=prefix)
+
+    def keeper(self, prefix: str) -> Remover:
+        return open_keeper(self, self.credentials, prefix=prefix)
 
 
 Location = _Directory | _Bucket
