@@ -27,7 +27,7 @@ from weddingbackup.resources.common import LocationPhase, VaultStatus
 from weddingbackup.resources.recovery_request import RecoveryRequest
 from weddingbackup.resources.wedding_backup_policy import Source, WeddingBackupPolicy
 from weddingbackup.rules import backup as rules
-from weddingbackup.rules import commit, quotas
+from weddingbackup.rules import commit, maintenance, quotas
 from weddingbackup.rules.access import allowed_namespaces
 from weddingbackup.rules.backup import Action
 from weddingbackup.rules.commit import Sight
@@ -224,6 +224,7 @@ def _build(  # noqa: PLR0917  one Job is made of all of this
         locations=placed,
         quorum=status.quorum or 0,
         sources=[_source_task(source) for source in sources],
+        distrust=maintenance.distrust(policy.status),
     )
     return jobs.worker_job(
         _job_name(backup),

@@ -152,7 +152,8 @@ class BackupTask(Model):
     quorum: int
     sources: Annotated[list[SourceTask], Field(min_length=1)]
     distrust: list[str] = Field(default_factory=list)
-    """Names of packs and indexes that a check found good nowhere: what they held is stored anew."""
+    """Names of packs and indexes that a check found good nowhere: what they held is stored anew.
+    `packs/` stands for all of them."""
 
 
 class RestoreTask(Model):

@@ -42,6 +42,7 @@ CHECK_REQUESTED: Final = f"{names.GROUP}/check-requested-at"
 COLLECT_REQUESTED: Final = f"{names.GROUP}/collect-requested-at"
 """Likewise a collection."""
 
+_ALL = "packs/"
 _MESSAGE_LIMIT = 1024
 
 
@@ -170,6 +171,16 @@ def _copy(
 def unsound(status: Status) -> set[str]:
     """The locations whose copy the last check left with something missing or damaged."""
     return {copy.name for copy in status.checked if copy.missing + copy.damaged > copy.replaced}
+
+
+def distrust(status: Status) -> list[str]:
+    """What the next backup must not rely on: `BackupTask.distrust`."""
+    loss = status.loss
+    if loss is None:
+        return []
+    if loss.count > len(loss.objects):
+        return [_ALL]  # not all of them are known by name
+    return [name for name in loss.objects if name.startswith((_ALL, "index/"))]
 
 
 def collected(status: Status, workload: Workload, *, now: datetime) -> Status:

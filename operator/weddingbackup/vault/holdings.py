@@ -32,10 +32,12 @@ class Holdings:
     ) -> None:
         """List all locations at once (see `Patience`); `unanswered` says why some were left out.
 
-        `distrust` names packs and indexes that are not to be relied on.
+        `distrust` names packs and indexes that are not to be relied on; `packs/` stands for all.
         """
         self.unanswered: dict[str, str] = {}
-        self._distrusted = {digest_of(name) for name in distrust}
+        distrusted = set(distrust)
+        self._nothing = PACKS in distrusted
+        self._distrusted = {digest_of(name) for name in distrusted}
         self._bits = {store.location: 1 << n for n, store in enumerate(stores)}
         self._held: dict[tuple[bytes, int], int] = {}
         self._packs: dict[bytes, set[int]] = {}
@@ -59,7 +61,7 @@ class Holdings:
 
     def trusted(self, digest: bytes) -> bool:
         """Whether a point may come to need the pack or index with this digest."""
-        return digest not in self._distrusted
+        return not self._nothing and digest not in self._distrusted
 
     def at(self, location: str, digest: bytes, size: int) -> bool:
         """Whether this location holds it."""

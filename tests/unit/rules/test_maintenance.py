@@ -233,6 +233,16 @@ def test_what_is_known_to_be_lost_orders_no_second_backup() -> None:
         assert (again.backup_job is not None) is known
 
 
+def test_the_next_backup_relies_on_nothing_that_is_lost() -> None:
+    def lost(*names: str, count: int = 0) -> list[str]:
+        report = CheckReport(lost=list(names), lost_count=count or len(names))
+        return maintenance.distrust(take(report))
+
+    assert maintenance.distrust(Status()) == []
+    assert lost("packs/x", "index/y", "snapshots/z") == ["packs/x", "index/y"]
+    assert lost("packs/x", count=21) == ["packs/"]
+
+
 def test_a_job_that_status_knows_is_stale() -> None:
     done = Workload(finished=True, finished_at=NOON)
     assert maintenance.is_stale(done, NOON)

@@ -43,3 +43,15 @@ def test_a_distrusted_pack_of_a_killed_writer_is_not_used() -> None:
     world.backup(source, distrust=packs)
     refs = {ref for each in points(world.stores)[0].sources for ref in each.indexes}
     assert not {x.name for x in closure(world.stores, refs)} & set(packs)
+
+
+def test_where_all_is_distrusted_all_is_stored_anew() -> None:
+    world = World.of("a", "b", "c")
+    source = MemorySource(some_files())
+    first = world.backup(source)
+    stored = {name for name in world.stores[0].objects if name.startswith(PACKS)}
+    again = world.backup(source, distrust=[PACKS])
+    assert again.sources[0].new_bytes == first.sources[0].new_bytes
+    for store in world.stores:
+        store.objects = {name: x for name, x in store.objects.items() if name not in stored}
+    assert bring_back(world).files == source.data
