@@ -177,7 +177,9 @@ def test_the_newest_of_many_data_keys_seals_whatever_their_ids() -> None:
             assert [k for k in newer.keyring().keys if k.class_name == name][
                 -1
             ].key_id.hex() == current
-        kit = newer
+        kit = rotate.renew(newer, random=rng(seed + 100), **WRAPPING)
+        for name in kit.wrapping_keys:
+            assert kit.keyring().current(name) == newer.keyring().current(name)
     assert len(kit.keyring().keys) == 11 * len(kit.wrapping_keys)
     assert Kit.from_json(kit.to_json()) == kit
 
@@ -250,6 +252,19 @@ def test_a_location_that_was_away_keeps_what_it_has_until_the_next_run() -> None
     }
     assert turn(world, seed=6, **BOTH) == {}
     assert keys_at(world.stores[2]) == world.kit.objects.keys() - {"format"}
+
+
+def test_a_location_that_takes_no_new_keys_keeps_its_old_ones() -> None:
+    world = filled()
+    before = keys_at(world.stores[2])
+
+    def full(operation: str, name: str) -> None:
+        if operation == "put":
+            raise TransientError("full", location="c", name=name)
+
+    world.stores[2].fault = full
+    assert turn(world, **BOTH).keys() == {"c"}
+    assert keys_at(world.stores[2]) == before
 
 
 def test_what_a_lock_holds_is_told_and_goes_when_it_ends() -> None:
