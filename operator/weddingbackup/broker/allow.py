@@ -8,11 +8,12 @@ from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.broker import DataKey, Put, RefusalCode
 from weddingbackup.stores import names as stores
 from weddingbackup.vault import names
+from weddingbackup.vault.marks import MARK, MARKS
 from weddingbackup.vault.names import VAULT_CLASS
 
 _DATA = re.compile(r"(?:packs|index)/([0-9a-f]{64})(?:\.r[1-9])?")
 _FOUNDING = re.compile(r"format|keys/[a-z]+-[0-9a-f]{32}-[0-9a-f]{64}(?:\.r[1-9])?")
-_FOLDERS = (names.FORMAT, names.KEYS, names.PACKS, names.INDEXES, names.SNAPSHOTS)
+_FOLDERS = (names.FORMAT, names.KEYS, names.PACKS, names.INDEXES, names.SNAPSHOTS, MARKS)
 
 
 def location(scope: Scope, name: str) -> BackupLocation:
@@ -68,6 +69,7 @@ def get(name: str) -> None:
     known = (
         _DATA.fullmatch(name)
         or _FOUNDING.fullmatch(name)
+        or MARK.fullmatch(name)
         or names.snapshot_job(names.base_name(name))
     )
     if not known or not stores.is_name(name):

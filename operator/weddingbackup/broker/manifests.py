@@ -8,7 +8,8 @@ listed with their sizes. That takes no key.
    announced already wins. Only another pod may announce another one, and only where the first can no
    longer be committed: a worker that died between announcing and storing must not block its successor,
    and one that shows two at once must not get both stored.
-2. The location is looked through, and only then gets it.
+2. The location is looked through, and only then gets it: nothing that it needs may be missing there, or
+   be marked to be removed (vault/marks.py).
 
 Killed between the two: the same worker asks again, and its successor finds the manifest at a
 location and adopts it, or announces its own over one that lies nowhere.
@@ -17,7 +18,7 @@ location and adopts it, or announces its own over one that lies nowhere.
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -33,6 +34,7 @@ from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.holdings import Holdings
 from weddingbackup.vault.index import PackRef, plain_packs
 from weddingbackup.vault.manifest import IndexRef, Plain, read_plain
+from weddingbackup.vault.marks import MarkedError, Marks
 from weddingbackup.vault.names import LAST_REPLACEMENT, base_name, replacement
 from weddingbackup.vault.objects import put_object
 
@@ -48,6 +50,9 @@ _SHOWN = 3
 _MOST_INDEXES = 4096
 _LARGEST_INDEX = 32 << 20
 """Bytes; a writer begins another one long before."""
+
+_MARKS = Marks()
+"""Of all vaults: their names carry their hashes, so what one says is said for good."""
 
 
 class Announcements(Protocol):
@@ -162,19 +167,8 @@ def _store(vaulted: Vaulted, plain: Plain, name: str, data: bytes) -> None:
         raise RefusedError(
             RefusalCode.TOO_MUCH, f"{name} names too many indexes, or too large ones"
         )
-    there = Holdings([store])
-    if store.location in there.unanswered:
-        raise RefusedError(RefusalCode.TRANSIENT, there.unanswered[store.location])
-
-    def require(needed: Iterable[IndexRef | PackRef]) -> None:
-        missing = [x.name for x in needed if not there.at(store.location, x.digest, x.size)]
-        if missing:
-            raise RefusedError(
-                RefusalCode.MISSING,
-                f"{vaulted.location} does not hold what {name} needs: {_some(missing)}",
-            )
-
-    require(refs)
+    require = _requirement(store, name)
+    require([*refs])
     for ref in refs:
         if time.monotonic() > end:  # nobody waits for it, and others need the thread
             raise RefusedError(RefusalCode.TRANSIENT, f"{vaulted.location} is too slow")
@@ -182,6 +176,35 @@ def _store(vaulted: Vaulted, plain: Plain, name: str, data: bytes) -> None:
     if time.monotonic() > end:  # another may be announced by now
         raise RefusedError(RefusalCode.TRANSIENT, f"{vaulted.location} is too slow")
     put_object(store, name, data, hashlib.sha256(data).digest())
+
+
+def _requirement(store: Store, name: str) -> Callable[[Sequence[IndexRef | PackRef]], None]:
+    """Look at a location: what it gives lets pass what is there, and stays.
+
+    The marks first: a collection takes them away last, so what is not marked any more and is gone is
+    missing from a listing that begins later.
+    """
+    marked = _MARKS.look([store])
+    there = Holdings([store])
+    for silent in (marked.unanswered, there.unanswered):
+        if store.location in silent:
+            raise RefusedError(RefusalCode.TRANSIENT, silent[store.location])
+
+    def require(needed: Sequence[IndexRef | PackRef]) -> None:
+        try:
+            marked.refuse(name, (x.name for x in needed))
+        except MarkedError as error:
+            raise RefusedError(RefusalCode.MISSING, f"{store.location}: {error}") from None
+        except VaultDamageError as error:
+            raise RefusedError(RefusalCode.CORRUPT, f"{store.location}: {error}") from None
+        missing = [x.name for x in needed if not there.at(store.location, x.digest, x.size)]
+        if missing:
+            raise RefusedError(
+                RefusalCode.MISSING,
+                f"{store.location} does not hold what {name} needs: {_some(missing)}",
+            )
+
+    return require
 
 
 def _packs(store: Store, ref: IndexRef) -> list[PackRef]:

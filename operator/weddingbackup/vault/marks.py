@@ -212,6 +212,10 @@ class Marked:
         """Whether any mark names this object."""
         return any(name in mark for mark in self.marks)
 
+    def names(self) -> Iterator[str]:
+        """All that the marks name."""
+        return (name for mark in self.marks for name in mark.names())
+
     def refuse(self, manifest: str, needed: Iterable[str]) -> None:
         """Let a manifest pass that needs nothing of what is marked.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from weddingbackup.resources.common import DataClass
@@ -19,6 +20,7 @@ from weddingbackup.vault.holdings import Holdings
 from weddingbackup.vault.keyring import SALT_SIZE
 from weddingbackup.vault.limits import Limits
 from weddingbackup.vault.manifest import Body, Plain, encode_manifest, open_body
+from weddingbackup.vault.marks import Marks
 from weddingbackup.vault.names import digest_of
 from weddingbackup.vault.parallel import Patience
 from weddingbackup.vault.results import BackupResult, SourceResult
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from weddingbackup.stores.api import Store
     from weddingbackup.vault.catalog import Point
+    from weddingbackup.vault.marks import Marked
     from weddingbackup.vault.progress import Progress
     from weddingbackup.vault.vault import Vault
 
@@ -89,13 +92,16 @@ def backup(
     failed = {name: str(error) for name, error in vault.init(patience).items()}
     stores = [store for store in vault.stores if store.location not in failed]
     found = catalog(stores, patience=patience)
-    holdings = Holdings(stores, patience, distrust=distrust)
+    marked = Marks().look(stores, patience)
+    holdings = Holdings(stores, patience, distrust=chain(distrust, marked.names()))
     failed |= found.unanswered | holdings.unanswered
     mine = [point for point in found.points if point.plain.job_uid == job.uid]
+    mine = [point for point in mine if not _goes(stores, point, marked)]
     if mine:
         point = max(mine, key=lambda p: (p.committed, p.manifest))
         return _adopt(vault, point, progress, limits, holdings=holdings, failed=failed)
-    parent = next((point for point in found.points if point.committed), None)
+    staying = (point for point in found.points if point.manifest not in marked)
+    parent = next((point for point in staying if point.committed), None)
     incomplete = _incomplete(vault.stores, holdings, parent)
     fanout = Fanout(
         vault.stores, quorum, progress, failed=failed, incomplete=incomplete, limits=limits
@@ -156,6 +162,14 @@ def _adopt(
         for shown, own in zip(plain.sources, body.sources, strict=True)
     ]
     return _result(point.manifest, plain, fanout, results, adopted=True)
+
+
+def _goes(stores: Sequence[Store], point: Point, marked: Marked) -> bool:
+    """Whether a point, or anything that it needs, is marked to be removed: no location would take it."""
+    if not marked.marks:
+        return False
+    refs = {ref for source in point.sources for ref in source.indexes}
+    return point.manifest in marked or any(x.name in marked for x in closure(stores, refs))
 
 
 def _incomplete(stores: Sequence[Store], holdings: Holdings, parent: Point | None) -> list[str]:

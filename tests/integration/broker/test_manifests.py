@@ -21,6 +21,7 @@ from weddingbackup.stores.errors import MissingError
 from weddingbackup.vault.index import encode_index
 from weddingbackup.vault.kit import Kit
 from weddingbackup.vault.manifest import Body, IndexRef, Plain, PlainSource, encode_manifest
+from weddingbackup.vault.marks import encode_mark
 from weddingbackup.vault.pack import PackFacts
 from weddingbackup.vault.seal import Kind
 
@@ -164,6 +165,34 @@ def test_a_manifest_does_not_lie_where_anything_of_it_is_missing(
     world.store(told, without=without)
     assert world.put(told) == (404, "Missing")
     assert not world.holds(told)
+
+
+@pytest.mark.parametrize("marked", ["packs/", "index/", "snapshots/"])
+def test_a_manifest_does_not_lie_where_anything_of_it_is_about_to_go(
+    world: World, marked: str
+) -> None:
+    told = world.manifest()
+    world.store(told)
+    going = next(name for name in (*told.needs, told.name) if name.startswith(marked))
+    mark, data = encode_mark(NOON, [going, f"packs/{secrets.token_hex(32)}"])
+    store = world.locations[0].open_store(world.kit.prefix)
+    store.put(mark, data, sha256=hashlib.sha256(data).digest())
+    store.close()
+    assert world.put(told) == (404, "Missing")
+    assert not world.holds(told)
+    world.locations[0].open_keeper(world.kit.prefix).delete(mark)
+    assert world.put(told) == (204, "")
+
+
+def test_a_mark_that_cannot_be_read_may_mark_anything(world: World) -> None:
+    told = world.manifest()
+    world.store(told)
+    name, _ = encode_mark(NOON, [f"packs/{secrets.token_hex(32)}"])
+    store = world.locations[0].open_store(world.kit.prefix)
+    store.put(name, b"rotten", sha256=hashlib.sha256(b"rotten").digest())
+    store.close()
+    assert world.put(told) == (422, "Corrupt")
+    assert world.put(told, at=1) == (204, "")
 
 
 def test_a_pack_of_another_size_is_none(world: World) -> None:

@@ -22,6 +22,7 @@ OWNER = ObjectRef(namespace="bella", name="one", uid="5f3c-uid")
 DIGEST = hashlib.sha256(b"a pack").hexdigest()
 OTHER = hashlib.sha256(b"another").hexdigest()
 DAY = "snapshots/2026/12/05/"
+MARK = f"marks/20261205t120000z-{DIGEST}"
 KEY = next(name for name in KIT.objects if name.startswith("keys/timeline-"))
 
 LONDON = BackupLocation.model_validate(
@@ -100,6 +101,9 @@ def test_a_backup_founds_a_location_with_the_kits_own_bytes(name: str) -> None:
         f"packs/{DIGEST}?versionId=1",
         f"packs/{DIGEST}\x00",
         f"journal/{DIGEST}",
+        MARK,  # what is to go is the operator's to say
+        f"{MARK}.r1",
+        "fences/00000001",
         DIGEST,
         "packs/",
     ],
@@ -146,7 +150,7 @@ def test_a_restore_has_no_manifest() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [f"packs/{DIGEST}", f"index/{DIGEST}.r3", "format", KEY, f"{DAY}any-job-{DIGEST}.r1"],
+    [f"packs/{DIGEST}", f"index/{DIGEST}.r3", "format", KEY, MARK, f"{DAY}any-job-{DIGEST}.r1"],
 )
 def test_objects_of_the_vault_are_read(name: str) -> None:
     allow.get(name)
@@ -160,6 +164,10 @@ def test_objects_of_the_vault_are_read(name: str) -> None:
         f"packs/{DIGEST}x",
         "jobs/one",
         f"journal/{DIGEST}",
+        f"{MARK}.r1",
+        MARK.upper(),
+        f"marks/{DIGEST}",
+        "fences/00000001",
         DAY,
         f"{DAY}one",
         "format/x",
@@ -183,13 +191,15 @@ def test_whatever_passes_leads_out_of_no_prefix(name: str) -> None:
     assert ".." not in name.split("/")
 
 
-@pytest.mark.parametrize("prefix", ["packs/", "packs/0a", "index/", "keys/", "format", DAY])
+@pytest.mark.parametrize(
+    "prefix", ["packs/", "packs/0a", "index/", "keys/", "format", "marks/", DAY]
+)
 def test_the_vault_is_listed_by_its_folders(prefix: str) -> None:
     allow.listing(prefix)
 
 
 @pytest.mark.parametrize(
-    "prefix", ["", "/", "p", "../", "packs/../", "packs//", "jobs/", "%70acks/"]
+    "prefix", ["", "/", "p", "../", "packs/../", "packs//", "jobs/", "%70acks/", "fences/"]
 )
 def test_nothing_else_is_listed(prefix: str) -> None:
     with pytest.raises(RefusedError):
