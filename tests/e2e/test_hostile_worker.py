@@ -21,7 +21,7 @@ import pytest
 from tests.e2e.broker_process import Broker
 from tests.e2e.hostile import Asked, Inside, Told, from_outside
 from tests.e2e.operator_process import Operator
-from tests.e2e.world import IMAGE, Object, World, living, phase
+from tests.e2e.world import Object, World, living, phase
 from tests.home import Home
 from tests.servers.locations import PLACES, Location
 from weddingbackup.resources import names
@@ -31,6 +31,7 @@ from weddingbackup.resources.common import Provider
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 ALL = [place.name for place in PLACES]
+OTHERS = "others"
 WRITE = """
 import os, pathlib
 for number in range({count}):
@@ -88,10 +89,11 @@ def siege(
     logs = tmp_path_factory.mktemp("siege")
     with ExitStack() as stack:
         mine = stack.enter_context(living(home, stores))
-        stack.enter_context(Operator(home, IMAGE, logs / "operator.log").running())
+        stack.enter_context(Operator(home, logs / "operator.log").running())
         broker = stack.enter_context(Broker(home, logs / "broker.log").running())
         theirs = mine.neighbour()
         mine.add_locations(ALL)
+        mine.at_home.apply(_others(mine))
         redundancy = {"copies": 5, "quorum": 3}
         before = {}
         for world in (mine, theirs):
@@ -116,6 +118,13 @@ def siege(
             their_prefix=before[theirs.namespace]["status"]["vault"]["prefix"],
             their_uid=before[theirs.namespace]["metadata"]["uid"],
         )
+
+
+def _others(world: World) -> Object:
+    """A location that works, with what both have, and is for other organisations."""
+    body = world.location("london", allowedNamespaces={"matchLabels": {"somebody": "else"}})
+    body["metadata"]["name"] = world.location_name(OTHERS)
+    return body
 
 
 def wanted(location: str, data: bytes, name: str | None = None) -> Object:
@@ -215,8 +224,10 @@ class TestNames:
         theirs = siege.keeper_list("london", siege.their_prefix)
         assert not {name for name in listed if name.startswith("packs/")} & theirs.keys()
 
-    @pytest.mark.parametrize("location", ["nowhere", "..", "%2e%2e", "a%2fb"])
+    @pytest.mark.parametrize("location", [OTHERS, "nowhere", "..", "%2e%2e", "a%2fb"])
     def test_a_location_that_is_not_the_jobs(self, siege: Siege, location: str) -> None:
+        if location == OTHERS:
+            location = siege.location(OTHERS)
         [told] = siege.worker.ask(Asked("GET", f"/v1/locations/{location}/objects?prefix=packs/"))
         assert told.status in {403, 404}, told
 
@@ -355,10 +366,11 @@ class TestKeys:
     def test_the_pod_holds_no_credential(self, siege: Siege) -> None:
         seen = siege.worker.run(
             "import os, pathlib\n"
-            "print(dict(os.environ))\n"
+            "for name, value in os.environ.items():\n"
+            "    print(name, value)\n"
             "for top in ('/etc/weddingbackup', '/var/run/secrets', '/run/secrets'):\n"
             "    for path in sorted(pathlib.Path(top).rglob('*')):\n"
-            "        print(path)\n"
+            "        print(path, path.read_text() if path.is_file() else '')\n"
         )
         for location in siege.mine.locations.values():
             secret = max(location.credentials.values(), key=len)  # beside it are names
