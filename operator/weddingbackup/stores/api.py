@@ -15,11 +15,22 @@ LIFETIME: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object as a listing shows it: name relative to the prefix of who lists, size in bytes."""
+    """One object as a listing shows it.
+
+    Attributes:
+        name: relative to the prefix of who lists.
+        size: bytes.
+        md5: 16 raw bytes, as the provider tells them: of what it took, and it may be wrong of what it
+            has. None where it tells none. S3 encrypts with keys of KMS and then tells something else
+            in its place: so two that differ are a reason to read, and no proof.
+        sha256: 32 raw bytes, where the provider keeps them; `head` alone asks.
+    """
 
     name: str
     size: int
     modified: datetime | None
+    md5: bytes | None = None
+    sha256: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

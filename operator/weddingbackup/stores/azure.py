@@ -17,6 +17,7 @@ from azure.core.exceptions import (
 )
 from azure.identity import ClientSecretCredential, WorkloadIdentityCredential
 from azure.storage.blob import (
+    BlobProperties,
     BlobSasPermissions,
     BlobServiceClient,
     ExponentialRetry,
@@ -95,13 +96,13 @@ class AzureKeeper(BaseKeeper):
         start = len(self._prefix)
         with self._errors():
             for blob in self._container.list_blobs(self._prefix + names.check_prefix(prefix)):
-                yield ObjectInfo(blob.name[start:], blob.size, blob.last_modified)
+                yield ObjectInfo(blob.name[start:], blob.size, blob.last_modified, _md5(blob))
 
     def head(self, name: str) -> ObjectInfo:
         """One object's facts."""
         with self._errors(name):
             found = self._container.get_blob_client(self._path(name)).get_blob_properties()
-        return ObjectInfo(name, found.size, found.last_modified)
+        return ObjectInfo(name, found.size, found.last_modified, _md5(found))
 
     def delete(self, name: str) -> None:
         """Remove an object and its old versions."""
@@ -252,6 +253,11 @@ def _credential(credentials: Mapping[str, str]) -> Any:
     return WorkloadIdentityCredential(
         tenant_id=credentials.get("tenantId"), client_id=credentials.get("clientId"), **options
     )
+
+
+def _md5(blob: BlobProperties) -> bytes | None:
+    told = blob.content_settings.content_md5
+    return bytes(told) if told else None
 
 
 def _put_headers(put: PutIntent) -> dict[str, str]:

@@ -92,14 +92,15 @@ class GCSKeeper(BaseKeeper):
         """All objects whose names begin so, in byte order of the names."""
         with self._errors():
             for blob in self._blobs(self._prefix + names.check_prefix(prefix)):
-                yield ObjectInfo(blob.name[len(self._prefix) :], blob.size, blob.updated)
+                name = blob.name[len(self._prefix) :]
+                yield ObjectInfo(name, blob.size, blob.updated, _md5(blob))
 
     def head(self, name: str) -> ObjectInfo:
         """One object's facts."""
         blob = self._blob(name)
         with self._errors(name):
             blob.reload(timeout=_TIMEOUT, retry=_RETRY)
-        return ObjectInfo(name, blob.size, blob.updated)
+        return ObjectInfo(name, blob.size, blob.updated, _md5(blob))
 
     def delete(self, name: str) -> None:
         """Remove an object and its old versions."""
@@ -195,7 +196,7 @@ class GCSKeeper(BaseKeeper):
             self._bucket,
             prefix=prefix,
             versions=versions,
-            fields="items(name,size,updated,generation),nextPageToken",
+            fields="items(name,size,updated,generation,md5Hash),nextPageToken",
             timeout=_TIMEOUT,
             retry=_RETRY,
         )
@@ -227,6 +228,10 @@ class GCSKeeper(BaseKeeper):
             raise answers.error(answers.Answer(401, "", str(error)), **where) from error
         except (requests.RequestException, TransportError, RetryError) as error:
             raise answers.no_answer(error, "no connection", **where) from error
+
+
+def _md5(blob: storage.Blob) -> bytes | None:
+    return base64.b64decode(blob.md5_hash) if blob.md5_hash else None  # composed ones have none
 
 
 def _put_headers(put: PutIntent) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Keeps a bucket that speaks Amazon's S3: AWS itself, Cloudflare R2, and whoever else does."""
 
 import base64
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 20
 _ATTEMPTS = 3
+_MD5 = re.compile("[0-9a-f]{32}")
 
 
 class S3Keeper(BaseKeeper):
@@ -74,13 +76,24 @@ class S3Keeper(BaseKeeper):
                 Bucket=self._bucket, Prefix=self._prefix + names.check_prefix(prefix)
             ):
                 for found in page.get("Contents", ()):
-                    yield ObjectInfo(found["Key"][start:], found["Size"], found["LastModified"])
+                    yield ObjectInfo(
+                        found["Key"][start:],
+                        found["Size"],
+                        found["LastModified"],
+                        _md5(found.get("ETag", "")),
+                    )
 
     def head(self, name: str) -> ObjectInfo:
         """One object's facts."""
         with self._errors(name):
-            found = self._client.head_object(**self._where(name))
-        return ObjectInfo(name, found["ContentLength"], found["LastModified"])
+            found = self._client.head_object(**self._where(name), ChecksumMode="ENABLED")
+        return ObjectInfo(
+            name,
+            found["ContentLength"],
+            found["LastModified"],
+            _md5(found.get("ETag", "")),
+            _sha256(found.get("ChecksumSHA256", "")),
+        )
 
     def delete(self, name: str) -> None:
         """Remove an object and its old versions."""
@@ -157,6 +170,17 @@ class S3Keeper(BaseKeeper):
             raise UnsupportedError(f"{self.address}: {error}", location=self.location) from error
         except BotoCoreError as error:
             raise answers.no_answer(error, "no connection", **where) from error
+
+
+def _md5(etag: str) -> bytes | None:
+    """The MD5 that an ETag is; of what was stored in parts it is something else, with a hyphen."""
+    digits = etag.strip('"')
+    return bytes.fromhex(digits) if _MD5.fullmatch(digits) else None
+
+
+def _sha256(checksum: str) -> bytes | None:
+    """The SHA-256; of what was stored in parts it is that of their digests, with a hyphen."""
+    return base64.b64decode(checksum) if checksum and "-" not in checksum else None
 
 
 def _config(*, path_style: bool) -> Config:

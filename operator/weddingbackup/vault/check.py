@@ -1,29 +1,35 @@
-"""Says what is missing or damaged, where. The listing level reads only manifests and indexes.
+"""Says what is missing or damaged, where. The provider level reads only manifests and indexes.
 
-Both levels need no key; with a kit the full level also opens every chunk and compares its id.
+All levels need no key: every name carries the SHA-256 of its bytes. With a kit, what is read whole is
+also opened, and each chunk compared with its id.
+
+Held in memory: the inventory (one row an object, see inventory.py), all manifests, one index a
+thread, and at most `_READERS` objects that are being read.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
 from weddingbackup.rules.times import rfc3339
-from weddingbackup.stores.errors import CorruptError, MissingError, StoreError
+from weddingbackup.stores.errors import CorruptError, MissingError, StoreError, TransientError
 from weddingbackup.vault.catalog import catalog
-from weddingbackup.vault.commit import Needed
 from weddingbackup.vault.compress import decompress
 from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.format import check_format
 from weddingbackup.vault.index import open_index, plain_packs
+from weddingbackup.vault.inventory import Inventory
 from weddingbackup.vault.keyring import chunk_id
 from weddingbackup.vault.manifest import open_body
 from weddingbackup.vault.names import (
     FORMAT,
     INDEXES,
     KEYS,
-    LAST_REPLACEMENT,
     PACKS,
     SNAPSHOTS,
     base_name,
@@ -33,20 +39,25 @@ from weddingbackup.vault.names import (
     snapshot_job,
     verify,
 )
-from weddingbackup.vault.objects import get_object, reachable
+from weddingbackup.vault.objects import get_object
 from weddingbackup.vault.pack import FLAG_ZSTD, RECORD, open_pack_index
 from weddingbackup.vault.parallel import Patience, ask_all
+from weddingbackup.vault.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from weddingbackup.stores.api import Store
     from weddingbackup.vault.catalog import Catalog
+    from weddingbackup.vault.inventory import Copy, Row
     from weddingbackup.vault.keyring import Keyring
     from weddingbackup.vault.kit import Kit
     from weddingbackup.vault.manifest import IndexRef
 
-Level = Literal["listing", "full"]
+Level = Literal["provider", "sample", "full"]
+
+_READERS = 8
+"""Objects that are read at once, over all locations; a pack has up to 32 MiB."""
 
 
 class Problem(StrEnum):
@@ -71,148 +82,278 @@ class Finding:
     message: str
 
 
+@dataclass(slots=True)
+class Tally:
+    """What was looked at, at one location: objects, and bytes that were read."""
+
+    objects: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class Checked:
+    """What a check found.
+
+    Attributes:
+        findings: sorted by location and object.
+        superseded: (location, object) of objects with a good copy and, before it, a bad one.
+        strangers: locations that hold no point, and for which none was written: nothing is put there.
+        tallies: by location.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    superseded: set[tuple[str, str]] = field(default_factory=set)
+    strangers: set[str] = field(default_factory=set)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+
+
 def check(
-    stores: Sequence[Store], *, level: Level = "listing", kit: Kit | None = None
+    stores: Sequence[Store],
+    *,
+    level: Level = "provider",
+    percent: float = 100,
+    seed: str = "",
+    kit: Kit | None = None,
+    progress: Progress | None = None,
 ) -> list[Finding]:
+    """Give the findings of `examine`."""
+    found = examine(stores, level=level, percent=percent, seed=seed, kit=kit, progress=progress)
+    return found.findings
+
+
+def examine(
+    stores: Sequence[Store],
+    *,
+    level: Level = "provider",
+    percent: float = 100,
+    seed: str = "",
+    kit: Kit | None = None,
+    progress: Progress | None = None,
+) -> Checked:
     """Check all points, at each location that should hold them or does.
 
-    listing: each location holds the manifests that name it, every object that a held manifest needs
-    is listed there with its right size, and manifests and indexes have a good copy. full: all bytes
-    of all of them are read and verified. A location without a point is a finding: nothing was checked.
+    provider: each location holds the manifests that name it; every object that a held manifest needs
+    is listed there with its right size; manifests and indexes have a good copy; and the MD5s that
+    providers tell of an object agree, or else it is read. sample: of the objects, `percent` are read
+    and verified, wherever they should be; equal seeds choose the same. full: all are. A location
+    without a point is a finding: nothing was checked.
 
     Raises:
         WrongKeyError: the kit is another vault's.
+        RefusedError: a location holds a newer format.
     """
-    return _Check(stores, kit.keyring() if kit else None).run(level)
+    share = {"provider": 0.0, "sample": percent, "full": 100.0}[level]
+    keyring = kit.keyring() if kit else None
+    return _Check(stores, keyring, progress or Progress(), _Sample(share, seed)).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    percent: float
+    seed: str
+
+    def has(self, name: str) -> bool:
+        """Whether an object is chosen: by a hash, so that each run and location agrees."""
+        drawn = hashlib.sha256(f"{self.seed}\0{name}".encode()).digest()
+        return int.from_bytes(drawn[:8]) < self.percent / 100 * 2**64
 
 
 class _Check:
     """One check under way."""
 
-    def __init__(self, stores: Sequence[Store], keyring: Keyring | None) -> None:
+    def __init__(
+        self, stores: Sequence[Store], keyring: Keyring | None, progress: Progress, sample: _Sample
+    ) -> None:
         self._stores = stores
         self._keyring = keyring
+        self._progress = progress
+        self._sample = sample
+        self._inventory = Inventory(stores)
         self._found: dict[tuple[str, str], Finding] = {}
+        self._result = Checked(tallies={store.location: Tally() for store in stores})
         self._opened: set[str] = set()
+        self._doubted: set[str] = set()
+        self._mute = 0
+        # Bits of locations whose MD5 was found to be none.
+        self._silent: dict[str, TransientError] = {}
+        self._lock = threading.Lock()
 
-    def run(self, level: Level) -> list[Finding]:
-        listings = self._list()
-        answering = [store for store in self._stores if store.location in listings]
-        wanted = self._wanted(catalog(answering), answering, listings)
+    def run(self) -> Checked:
+        # Manifests before listings: what a point needs was there before its manifest was.
+        points = catalog(self._stores)
+        answering = self._list()
+        self._want(points, answering)
+        self._want_keys(answering)
+        ask_all(answering, lambda s: self._look_over(s, len(answering)), Patience(len(answering)))
+        self._lose(answering)
+        self._result.findings = sorted(self._found.values())
+        return self._result
 
-        keys: dict[str, set[str]] = {}
-        for name in {n for listed in listings.values() for n in listed if n.startswith(KEYS)}:
-            keys.setdefault(data_key_name(name) or name, set()).add(base_name(name))
-
-        def at_one(store: Store) -> None:
-            listed = listings[store.location]
-            self._founding(store, listed, keys)
-            look = self._read if level == "full" else self._sized
-            for needed in wanted[store.location]:
-                look(store, needed, listed)
-
-        ask_all(answering, at_one, Patience(len(answering)))
-        return sorted(self._found.values())
-
-    def _list(self) -> dict[str, dict[str, int]]:
-        listings = {}
-        answers = ask_all(self._stores, lambda s: {i.name: i.size for i in reachable(s.list(""))})
-        for store, found in zip(self._stores, answers, strict=True):
+    def _list(self) -> list[Store]:
+        answering = []
+        for store, found in zip(
+            self._stores, ask_all(self._stores, self._inventory.fill), strict=True
+        ):
             if isinstance(found, StoreError):
                 self._note(store.location, "", Problem.UNREADABLE, str(found))
             else:
-                listings[store.location] = found
-        return listings
+                answering.append(store)
+        self._inventory.close(store.location for store in answering)
+        return answering
 
-    def _wanted(
-        self, found: Catalog, stores: Sequence[Store], listings: dict[str, dict[str, int]]
-    ) -> dict[str, list[Needed]]:
-        """Say what each location must hold: all that the manifests there need."""
-        wanted: dict[str, dict[str, Needed]] = {store.location: {} for store in stores}
-        for location, name in found.damaged:
-            self._note(location, name, Problem.DAMAGED, "a manifest that does not verify")
+    def _want(self, found: Catalog, stores: Sequence[Store]) -> None:
+        """Say what each location should hold: all that the manifests there need."""
+        bits = {store.location: self._inventory.bit(store.location) for store in stores}
+        holders = {
+            location: {n for n in self._inventory.at(bit, SNAPSHOTS) if snapshot_job(n)}
+            for location, bit in bits.items()
+        }
+        self._doubted |= {base_name(name) for _, name in found.damaged}
         for name in found.unreadable:
             self._note("", name, Problem.LOST, "no location has a good copy of this manifest")
-        packs: dict[IndexRef, list[Needed]] = {}
+            for location in (location for location, held in holders.items() if name in held):
+                self._note(location, name, Problem.DAMAGED, "a manifest that does not verify")
+        refs: dict[IndexRef, int] = {}
+        written_for: set[str] = set()
         for point in found.points:
-            refs = {ref for source in point.sources for ref in source.indexes}
-            for ref in refs - packs.keys():
-                packs[ref] = self._closure(stores, ref)
-            needed = [x for ref in refs for x in packs[ref]]
-            needed.append(Needed(point.manifest, digest_of(point.manifest) or b"", len(point.data)))
-            for location, listed in listings.items():
-                if any(copy in listed for copy in _copies(point.manifest)):
-                    wanted[location].update((x.name, x) for x in needed)
-                elif location in point.plain.locations:
-                    why = f"the point of {rfc3339(point.time)} was written for this location, too"
-                    self._note(location, point.manifest, Problem.MISSING, why)
-        for location, listed in listings.items():
-            if not any(snapshot_job(base_name(name)) for name in listed):
-                why = "there is no recovery point here: is it the right place, and the right kit?"
-                self._note(location, "", Problem.MISSING, why)
-        return {location: list(needed.values()) for location, needed in wanted.items()}
+            there = sum(bits[where] for where, held in holders.items() if point.manifest in held)
+            if not there:
+                continue  # collected since the manifests were read
+            written_for.update(point.plain.locations)
+            self._inventory.want(point.manifest, there, len(point.data))
+            for ref in {ref for source in point.sources for ref in source.indexes}:
+                refs[ref] = refs.get(ref, 0) | there
+            lacking = {where for where, held in holders.items() if point.manifest not in held}
+            for location in lacking.intersection(point.plain.locations):
+                why = f"the point of {rfc3339(point.time)} was written for this location, too"
+                self._note(location, point.manifest, Problem.MISSING, why)
+        for location in (location for location, held in holders.items() if not held):
+            why = "there is no recovery point here: is it the right place, and the right kit?"
+            self._note(location, "", Problem.MISSING, why)
+            if location not in written_for:
+                self._result.strangers.add(location)
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="index") as pool:
+            list(pool.map(lambda ref: self._want_packs(stores, ref, refs[ref]), refs))
 
-    def _closure(self, stores: Sequence[Store], ref: IndexRef) -> list[Needed]:
-        def damaged(location: str, name: str) -> None:
-            self._note(location, name, Problem.DAMAGED, "an index that does not verify")
-
-        index = Needed(ref.name, ref.digest, ref.size)
+    def _want_packs(self, stores: Sequence[Store], ref: IndexRef, bits: int) -> None:
         try:
-            packs = get_object(stores, ref.name, plain_packs, damaged=damaged)
-        except (VaultDamageError, StoreError):
+            packs = get_object(
+                stores,
+                ref.name,
+                plain_packs,
+                damaged=lambda _, name: self._doubt(base_name(name)),
+                silent=self._silent,
+            )
+        except (VaultDamageError, MissingError):
+            packs = []
             why = "no location has a good copy of this index; the next backup makes a new one"
             self._note("", ref.name, Problem.LOST, why)
-            return [index]
-        return [index, *(Needed(pack.name, pack.digest, pack.size) for pack in packs)]
-
-    def _founding(self, store: Store, listed: dict[str, int], keys: dict[str, set[str]]) -> None:
-        try:
-            check_format(store.get(FORMAT))
-        except MissingError as error:
-            self._note(store.location, FORMAT, Problem.MISSING, str(error))
-        except VaultDamageError as error:
-            if replacement(FORMAT, 1) not in listed:
-                self._note(store.location, FORMAT, Problem.DAMAGED, str(error))
+            self._doubt(ref.name)
         except StoreError as error:
-            self._note(store.location, FORMAT, Problem.UNREADABLE, str(error))
-        for wrappings in keys.values():
-            # A rotation wraps a key anew, here sooner than there: each location needs it once.
-            here = [name for name in wrappings if any(copy in listed for copy in _copies(name))]
-            for name in here or sorted(wrappings)[:1]:
-                self._read(store, Needed(name, b"", 0), listed)
+            packs = []
+            self._note("", ref.name, Problem.UNREADABLE, str(error))
+        with self._lock:
+            self._inventory.want(ref.name, bits, ref.size)
+            for pack in packs:
+                self._inventory.want(pack.name, bits, pack.size)
 
-    def _sized(self, store: Store, needed: Needed, listed: dict[str, int]) -> None:
-        sizes = [listed[name] for name in _copies(needed.name) if name in listed]
-        if not sizes:
-            self._note(store.location, needed.name, Problem.MISSING, "it is not listed there")
-        elif needed.size not in sizes:
-            why = f"it has {sizes[0]} bytes there instead of {needed.size}"
-            self._note(store.location, needed.name, Problem.SIZE, why)
+    def _want_keys(self, stores: Sequence[Store]) -> None:
+        """Every location should have the format, and each data key once."""
+        everywhere = sum(self._inventory.bit(store.location) for store in stores)
+        self._inventory.want(FORMAT, everywhere)
+        wrappings: dict[str, set[str]] = {}
+        for name in [name for name in self._inventory.rows if name.startswith(KEYS)]:
+            wrappings.setdefault(data_key_name(name) or name, set()).add(name)
+        for names in wrappings.values():
+            # A rotation wraps a key anew, here sooner than there.
+            for store in stores:
+                bit = self._inventory.bit(store.location)
+                here = [name for name in names if self._inventory.rows[name].copies(bit)]
+                for name in here or sorted(names)[:1]:
+                    self._inventory.want(name, bit)
 
-    def _read(self, store: Store, needed: Needed, listed: dict[str, int]) -> None:
+    def _look_over(self, store: Store, locations: int) -> None:
+        """Look at all that one location should hold, several objects at once."""
+        bit = self._inventory.bit(store.location)
+        rows = iter([item for item in self._inventory.rows.items() if item[1].wanted & bit])
+        lock = threading.Lock()
+        silence: list[TransientError] = []
+
+        def some() -> None:
+            while not silence:
+                with lock:
+                    name, row = next(rows, ("", None))
+                if row is None:
+                    return
+                try:
+                    self._look(store, bit, name, row)
+                except TransientError as error:
+                    silence.append(error)
+
+        with ThreadPoolExecutor(max(1, _READERS // locations)) as pool:
+            for done in [pool.submit(some) for _ in range(max(1, _READERS // locations))]:
+                done.result()
+        if silence:
+            why = f"not all could be looked at: {silence[0]}"
+            self._note(store.location, "", Problem.UNREADABLE, why)
+
+    def _look(self, store: Store, bit: int, name: str, row: Row) -> None:
+        copies = row.copies(bit)
+        with self._lock:
+            self._result.tallies[store.location].objects += 1
+        if not copies:
+            self._note(store.location, name, Problem.MISSING, "it is not listed there")
+        elif (
+            row.needed is None
+            or name in self._doubted
+            or self._sample.has(name)
+            or len({c.md5 for c in row.told() if not c.bit & self._mute}) > 1
+        ):
+            self._read(store, name, row, copies)
+        elif row.needed not in {copy.size for copy in copies}:
+            why = f"it has {copies[0].size} bytes there instead of {row.needed}"
+            self._note(store.location, name, Problem.SIZE, why)
+        elif copies[0].size != row.needed:
+            self._supersede(store.location, name)
+
+    def _read(self, store: Store, name: str, row: Row, copies: list[Copy]) -> None:
         """Read an object's copies at one location until one verifies."""
-        name = needed.name
-        finding = (Problem.MISSING, "it is not listed there")
-        for copy in _copies(name):
-            if copy not in listed:
-                continue
+        finding = (Problem.UNREADABLE, "no copy of it could be read there")
+        bad = False
+        for copy in copies:
             try:
-                data = store.get(copy)
-                verify(name, data)
+                data = store.get(replacement(name, copy.number))
+                with self._lock:
+                    self._result.tallies[store.location].bytes += len(data)
+                self._progress.add(size=len(data))
+                self._progress.moved(store.location, len(data))
+                accept(name, data)
             except (VaultDamageError, CorruptError) as error:
-                finding = (Problem.DAMAGED, str(error))
+                right = row.needed is None or copy.size == row.needed
+                problem = Problem.DAMAGED if right else Problem.SIZE
+                finding, bad = (problem, str(error)), True
+            except TransientError:
+                raise
             except StoreError as error:
-                finding = (Problem.UNREADABLE, str(error))
+                gone = isinstance(error, MissingError)
+                problem = Problem.MISSING if gone else Problem.UNREADABLE
+                finding = finding if bad else (problem, str(error))
             else:
+                if copy.md5 and hashlib.md5(data, usedforsecurity=False).digest() != copy.md5:
+                    with self._lock:
+                        self._mute |= copy.bit
                 self._open(name, data)
+                if bad:
+                    self._supersede(store.location, name)
                 return
         self._note(store.location, name, *finding)
 
     def _open(self, name: str, data: bytes) -> None:
         """With keys: open what verified, once, since it has the same bytes at every location."""
-        if self._keyring is None or name in self._opened:
-            return
-        self._opened.add(name)
+        with self._lock:
+            if self._keyring is None or name in self._opened:
+                return
+            self._opened.add(name)
         try:
             if name.startswith(PACKS):
                 _open_pack(self._keyring, name, data)
@@ -223,12 +364,50 @@ class _Check:
         except VaultDamageError as error:
             self._note("", name, Problem.LOST, f"it has the right bytes, but {error}")
 
+    def _lose(self, stores: Sequence[Store]) -> None:
+        """Name what is good nowhere: not where it should be, and nowhere else either."""
+        if len(self._result.strangers) == len(stores):
+            return  # no vault was found at all
+        found: dict[str, int] = {}
+        for location, name in self._found:
+            if location and name:
+                found[name] = found.get(name, 0) | self._inventory.bit(location)
+        for name, bits in found.items():
+            if ("", name) in self._found or self._inventory.rows[name].wanted & ~bits:
+                continue
+            try:
+                get_object(stores, name, accept, silent=self._silent)
+            except (VaultDamageError, MissingError):
+                self._note("", name, Problem.LOST, "no location that answers has a good copy of it")
+            except StoreError as error:
+                self._note("", name, Problem.UNREADABLE, str(error))
+
+    def _doubt(self, name: str) -> None:
+        with self._lock:
+            self._doubted.add(name)
+
+    def _supersede(self, location: str, name: str) -> None:
+        with self._lock:
+            self._result.superseded.add((location, name))
+
     def _note(self, location: str, name: str, problem: Problem, message: str) -> None:
-        self._found.setdefault((location, name), Finding(location, name, problem, message))
+        with self._lock:
+            found = Finding(location, name, problem, message)
+            self._found.setdefault((location, name), found)
 
 
-def _copies(name: str) -> list[str]:
-    return [replacement(name, number) for number in range(LAST_REPLACEMENT + 1)]
+def accept(name: str, data: bytes) -> bytes:
+    """Give whole bytes back if they are those of their name.
+
+    Raises:
+        VaultDamageError: they are not.
+        RefusedError: it is the format of a newer version.
+    """
+    if name == FORMAT:
+        check_format(data)
+    else:
+        verify(name, data)
+    return data
 
 
 def _open_pack(keyring: Keyring, name: str, data: bytes) -> None:

@@ -1,5 +1,6 @@
 """What every keeper promises, and what a probe finds out."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,17 @@ def test_head_tells_an_objects_size_and_time(remote: Remote) -> None:
     assert found.modified is not None
     with pytest.raises(MissingError):
         remote.keeper().head("packs/none")
+
+
+def test_listings_tell_the_checksum_that_the_provider_keeps(remote: Remote) -> None:
+    put(remote.store(), "packs/one", b"12345")
+    keeper = remote.keeper()
+    [listed] = keeper.list("packs/")
+    assert listed.md5 == keeper.head("packs/one").md5 == hashlib.md5(b"12345").digest()
+    told = keeper.head("packs/one").sha256
+    assert told in {None, hashlib.sha256(b"12345").digest()}
+    if remote.location.place.provider is Provider.S3:
+        assert told is not None
 
 
 def test_a_deleted_object_is_gone_and_deleting_it_again_is_no_error(remote: Remote) -> None:

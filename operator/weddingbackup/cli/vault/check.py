@@ -15,7 +15,7 @@ def check(places: Places, *, full: bool) -> None:
     Without --full this reads listings, manifests and indexes. Ends with 1 where anything is found.
     """
     kit = places.kit()
-    findings = examine(places.stores(kit), level="full" if full else "listing", kit=kit)
+    findings = examine(places.stores(kit), level="full" if full else "provider", kit=kit)
     for place in places.locations:
         mine = [finding for finding in findings if finding.location == place.location]
         click.echo(f"{place.location}: {len(mine) or 'no'} problem{'' if len(mine) == 1 else 's'}")
