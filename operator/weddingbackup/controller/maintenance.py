@@ -4,6 +4,7 @@ Each has one Job of a fixed name at a time. Status tells what one came to before
 being killed anywhere leads to the same Job, or to the same status, once more.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -116,23 +117,38 @@ async def _collect(
             "The Secrets of too many locations are missing to know every point; put them back."
         )
         return status.model_copy(update={"last_collection": Collection(time=now, message=message)})
-    task = tasks.CollectTask(
-        vault=tasks.VaultRef(id=vault.kit.vault_id, prefix=vault.kit.prefix),
-        locations=[access.for_worker(location) for location in given],
-        quorum=quorum,
-        keep=rules.kept(policy.spec.retention),
-        pins=await _pins(context, vault),
-        lossy=status.loss.points if status.loss else [],
-    )
     told = status.last_collection
     try:
-        seen = await _step(
-            context, policy, Work.COLLECT, task, given, told.time if told else None, {}
-        )
+        async with pinning(context, policy.metadata.namespace, policy.metadata.name):
+            task = tasks.CollectTask(
+                vault=tasks.VaultRef(id=vault.kit.vault_id, prefix=vault.kit.prefix),
+                locations=[access.for_worker(location) for location in given],
+                quorum=quorum,
+                keep=rules.kept(policy.spec.retention),
+                pins=await _pins(context, vault),
+                lossy=status.loss.points if status.loss else [],
+            )
+            seen = await _step(
+                context, policy, Work.COLLECT, task, given, told.time if told else None, {}
+            )
     except UnmadeError as error:
         trouble = Collection(time=now, message=error.problem.message[:1024])
         return status.model_copy(update={"last_collection": trouble})
     return status if seen is None else rules.collected(status, seen.workload, now=now)
+
+
+def pinning(context: Context, namespace: str | None, policy: str) -> asyncio.Lock:
+    """Held while a recovery pins its point, and while a collection that leaves pins alone is made.
+
+    Otherwise a collection could begin without the pin of a recovery that has seen no collection.
+    """
+    return context.lock(POLICIES, namespace, f"points/{policy}")
+
+
+async def is_collecting(context: Context, policy: WeddingBackupPolicy) -> bool:
+    """Whether a collection of the policy's vault is at work."""
+    job = await context.cluster.get(JOBS, _job_name(Work.COLLECT, policy), context.home)
+    return job is not None and not _ended(job)
 
 
 async def _pins(context: Context, vault: Registered) -> list[str]:
@@ -167,7 +183,7 @@ async def _step(  # noqa: PLR0917  a Job is of many things
         UnmadeError: it cannot be made until a person acts.
     """
     owner = Owner.of(POLICIES, policy)
-    name = jobs.job_name(_PREFIXES[work], policy.metadata.name, uid=policy.metadata.uid)
+    name = _job_name(work, policy)
     seen = await workers.look(context, name, work, owner)
     if seen is not None and rules.is_stale(seen.workload, taken_note_of):
         await workers.remove(context, seen)
@@ -192,6 +208,10 @@ async def _step(  # noqa: PLR0917  a Job is of many things
     body["metadata"].setdefault("annotations", {}).update(annotations)
     await workers.create(context, body, owner)
     return None
+
+
+def _job_name(work: Work, policy: WeddingBackupPolicy) -> str:
+    return jobs.job_name(_PREFIXES[work], policy.metadata.name, uid=policy.metadata.uid)
 
 
 _PREFIXES: Mapping[Work, str] = {Work.CHECK: "ck", Work.COLLECT: "gc"}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import structlog
 
-from weddingbackup.controller import access, broker, workers
+from weddingbackup.controller import access, broker, maintenance, workers
 from weddingbackup.controller.backups import of_policy
 from weddingbackup.controller.context import Context
 from weddingbackup.controller.workers import NameTakenError, UnmadeError
@@ -64,6 +64,15 @@ async def reconcile(context: Context, body: Object) -> bool:
     request = RecoveryRequest.model_validate(body)
     if request.metadata.deletion_timestamp is not None or request.status.phase in rules.ENDED:
         return False
+    if request.status.phase is Phase.RECOVERING:
+        return await _step(context, body, request)
+    reference = request.spec.policy_ref
+    namespace = reference.namespace or request.metadata.namespace
+    async with maintenance.pinning(context, namespace, reference.name):
+        return await _step(context, body, request)
+
+
+async def _step(context: Context, body: Object, request: RecoveryRequest) -> bool:
     try:
         if request.status.phase is Phase.RECOVERING:
             status = await _go_on(context, request)
@@ -114,6 +123,14 @@ async def _plan(context: Context, request: RecoveryRequest) -> Status:
         return rules.under_way(request, Phase.PLANNING, point.problem, now=context.now())
     if isinstance(point, Problem):
         raise _RefusedError(point)
+    newest = max((each.time for each in found.points if each.committed), default=point.time)
+    if point.time < newest and await maintenance.is_collecting(context, policy):
+        # It may be one of those that go, and nobody told the collection to leave it.
+        problem = Problem(
+            "CollectionUnderWay",
+            "Expired recovery points are being removed; goes on when that has ended.",
+        )
+        return rules.under_way(request, Phase.PLANNING, problem, now=context.now())
     restores = rules.plan(request, policy, point.sources)
     if isinstance(restores, Problem):
         raise _RefusedError(restores)

@@ -10,7 +10,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -223,7 +223,14 @@ class Home:
     def secret(self, location: str) -> str:
         return f"credentials-{self.full(location)}"
 
-    async def announce(self, where: str, *, job_uid: str | None = None, quorum: int = 2) -> str:
+    async def announce(
+        self,
+        where: str,
+        *,
+        job_uid: str | None = None,
+        quorum: int = 2,
+        age: timedelta = timedelta(),
+    ) -> str:
         """What worker and broker leave of a backup: its manifest at these locations, and its announcement."""
         backup = await self.get(BACKUPS, "one")
         vault = await self.vault()
@@ -232,7 +239,8 @@ class Home:
         source = PlainSource("p", DataClass.PORTFOLIO, 0, 0, (), ())
         rows = tuple(row["name"] for row in backup["status"]["locations"])
         uid = job_uid or backup["metadata"]["uid"]
-        plain = Plain(uid, "one", now, now, now, quorum, rows, (source,))
+        then = now - age
+        plain = Plain(uid, "one", then, then, then, quorum, rows, (source,))
         root = SealedSource(Entry(b"", EntryType.DIRECTORY), bytes(16), b"{}", ())
         name, data = encode_manifest(
             vault.kit.keyring(), plain, Body(self.namespace, (root,)), os.urandom(32)

@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.integration.controller.conftest import Home, condition
 from weddingbackup.controller import maintenance
+from weddingbackup.kube import jobs
 from weddingbackup.kube.client import BACKUPS, JOBS, PODS, POLICIES, REQUESTS, SECRETS, Object
 from weddingbackup.resources import names
 from weddingbackup.resources.base import Model
 from weddingbackup.resources.reports import CheckedLocation, CheckReport, CollectReport
 from weddingbackup.resources.tasks import VARIABLE
+from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
 from weddingbackup.rules.maintenance import CHECK_REQUESTED, COLLECT_REQUESTED
 from weddingbackup.rules.times import rfc3339
 
@@ -213,6 +216,34 @@ async def test_a_point_that_a_recovery_is_reading_is_pinned(home: Home) -> None:
     await home.settle(POLICIES, "wedding")
     [job] = await home.jobs("collect")
     assert task(job)["pins"] == ["snapshots/reading"]
+
+
+async def test_an_older_point_is_not_pinned_while_a_collection_is_at_work(home: Home) -> None:
+    await home.running_backup(answering="abc")
+    old = await home.announce("abc", age=timedelta(hours=2))
+    await home.end_worker()
+    await home.settle(BACKUPS, "one")
+    before = rfc3339(home.context.now() - timedelta(hours=1))
+    await home.cluster.delete(BACKUPS, "one", home.namespace)
+    await home.add_backup()
+    await home.settle(BACKUPS, "one")
+    new = await home.announce("abc")
+    policy = WeddingBackupPolicy.model_validate(await home.get(POLICIES, "wedding"))
+    name = jobs.job_name("gc", "wedding", uid=policy.metadata.uid)
+    container = {"name": "worker", "image": "none:1"}
+    pod = {"restartPolicy": "Never", "containers": [container]}
+    spec = {"suspend": True, "template": {"spec": pod}}
+    await home.make(JOBS, name, namespace=home.context.home, spec=spec)
+    reference = {"policyRef": {"name": "wedding"}}
+    await home.make(REQUESTS, "latest", spec=reference)
+    await home.make(REQUESTS, "older", spec={**reference, "pointInTime": before})
+    latest = await home.step(REQUESTS, "latest")
+    assert latest["status"]["point"]["manifest"] == new
+    waiting = await home.step(REQUESTS, "older")
+    assert condition(waiting, "Ready")["reason"] == "CollectionUnderWay"
+    await home.cluster.delete(JOBS, name, home.context.home)
+    pinned = await home.step(REQUESTS, "older")
+    assert pinned["status"]["point"]["manifest"] == old
 
 
 async def test_too_many_locations_without_credentials_stop_a_collection_and_no_check(
