@@ -7,7 +7,7 @@ import click
 
 
 @click.command()
-@click.argument("task", type=click.Choice(["backup", "restore", "copy", "erase"]))
+@click.argument("task", type=click.Choice(["backup", "restore", "copy", "collect", "erase"]))
 def worker(task: str) -> None:
     """Do the TASK that the environment variable WEDDINGBACKUP_TASK describes, as JSON.
 

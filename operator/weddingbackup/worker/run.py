@@ -18,6 +18,7 @@ from weddingbackup import log
 from weddingbackup.resources.base import Model
 from weddingbackup.resources.reports import (
     BackupReport,
+    CollectReport,
     CopyReport,
     EraseReport,
     ErrorReport,
@@ -25,11 +26,12 @@ from weddingbackup.resources.reports import (
     ProgressLine,
     RestoreReport,
 )
-from weddingbackup.resources.tasks import BackupTask, CopyTask, EraseTask, RestoreTask
+from weddingbackup.resources.tasks import BackupTask, CollectTask, CopyTask, EraseTask, RestoreTask
 from weddingbackup.vault.errors import RestoreIncompleteError
 from weddingbackup.vault.progress import Progress
 from weddingbackup.worker import restore as restoring
 from weddingbackup.worker.backup import backup
+from weddingbackup.worker.collect import collect
 from weddingbackup.worker.copy import copy
 from weddingbackup.worker.environment import Environment
 from weddingbackup.worker.erase import erase
@@ -45,6 +47,7 @@ class Work(StrEnum):
     BACKUP = "backup"
     RESTORE = "restore"
     COPY = "copy"
+    COLLECT = "collect"
     ERASE = "erase"
 
 
@@ -105,6 +108,8 @@ class _Attempt:
                     copy_task = environment.parse(CopyTask)
                     self._about = copy_task.target
                     return copy(copy_task, environment, progress)
+                case Work.COLLECT:
+                    return collect(environment.parse(CollectTask), environment)
                 case Work.ERASE:
                     return erase(environment.parse(EraseTask), environment)
 
@@ -121,6 +126,8 @@ class _Attempt:
                 return RestoreReport(source=self._about, error=error)
             case Work.COPY:
                 return CopyReport(target=self._about, error=error)
+            case Work.COLLECT:
+                return CollectReport(error=error)
             case Work.ERASE:
                 return EraseReport(error=error)
 

@@ -18,6 +18,7 @@ _COMMANDS = {
     "restore": Lazy(f"{_HERE}.restore:restore", "Bring a source of a point back."),
     "check": Lazy(f"{_HERE}.check:check", "Look for damage at the locations."),
     "copy": Lazy(f"{_HERE}.copy:copy", "Catch locations up from the others."),
+    "collect": Lazy(f"{_HERE}.collect:collect", "Remove what no kept recovery point needs."),
     "rotate": Lazy(f"{_HERE}.rotate:rotate", "Give the vault new keys, and write its new kit."),
 }
 
