@@ -2,29 +2,23 @@
 
 import base64
 import json
-import os
 import ssl
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
-from tests.home import Home
+from tests.e2e.process import Component
 
 _START_SECONDS = 60
 
 
-@dataclass
-class Broker:
-    """Starts, and dies without warning. The operator has to run: it makes the certificate."""
+class Broker(Component):
+    """The broker. The operator has to run: it makes the certificate."""
 
-    home: Home
-    log: Path
-    process: subprocess.Popen[bytes] | None = None
+    name: ClassVar[str] = "broker"
+    command: ClassVar[tuple[str, ...]] = ("weddingbackup", "broker")
 
     @property
     def tls(self) -> Path:
@@ -35,24 +29,17 @@ class Broker:
         """Who vouches for the broker's certificate, PEM."""
         return self.tls / "ca.crt"
 
+    def variables(self) -> Mapping[str, str]:
+        return {
+            "WEDDINGBACKUP_BROKER_TLS": str(self.tls),
+            "WEDDINGBACKUP_BROKER_ADDRESS": f"{self.home.cluster.host_address}:{self.home.broker_port}",
+        }
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self.renew()
-        variables = {
-            **os.environ,
-            "KUBECONFIG": str(self.home.kubeconfig("broker")),
-            "WEDDINGBACKUP_NAMESPACE": self.home.namespace,
-            "WEDDINGBACKUP_BROKER_TLS": str(self.tls),
-            "WEDDINGBACKUP_BROKER_ADDRESS": f"{self.home.cluster.host_address}:{self.home.broker_port}",
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        }
-        with self.log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "weddingbackup", "broker"],
-                env=variables,
-                stdout=out,
-                stderr=out,
-            )
+        super().start()
+        assert self.process
         deadline = time.monotonic() + _START_SECONDS
         while not self.answers():
             assert self.process.poll() is None, self.log.read_text()
@@ -78,21 +65,6 @@ class Broker:
             scratch.write_bytes(base64.b64decode(encoded))
             scratch.rename(self.tls / name)
 
-    def kill(self) -> None:
-        """As a power cut would."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    @contextmanager
-    def running(self) -> Iterator["Broker"]:
-        self.start()
-        try:
-            yield self
-        finally:
-            self.kill()
-
     def _secret(self) -> dict[str, str]:
         get = ("get", "secret", self.home.broker_tls, "-n", self.home.namespace, "-o", "json")
         deadline = time.monotonic() + _START_SECONDS
@@ -102,4 +74,4 @@ class Broker:
             if {"ca.crt", "tls.crt", "tls.key"} <= data.keys():
                 return data
             assert time.monotonic() < deadline, "the operator has made no certificate"
-            time.sleep(0.5)
+            time.sleep(0.2)

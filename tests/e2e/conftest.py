@@ -12,7 +12,7 @@ from tests.cluster.given import GivenCluster
 from tests.cluster.image import build
 from tests.e2e.broker_process import Broker
 from tests.e2e.operator_process import Operator
-from tests.e2e.world import IMAGE, World, living
+from tests.e2e.world import World, living
 from tests.home import Home, home
 from tests.servers.locations import Location, five_locations
 from tests.servers.postgres import postgres
@@ -75,7 +75,7 @@ def other(world: World) -> World:
 
 @pytest.fixture
 def operator(world: World, tmp_path: Path) -> Iterator[Operator]:
-    with Operator(world.home, IMAGE, tmp_path / "operator.log").running() as process:
+    with Operator(world.home, tmp_path / "operator.log").running() as process:
         yield process
 
 
