@@ -1,18 +1,24 @@
-"""New keys for a vault by hand, in directories; docs/key-rotation.md has the commands."""
+"""New keys for a vault by hand, in directories; and the commands of docs/key-rotation.md, as they stand there."""
 
 import json
+import re
 import stat
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.cluster import Cluster
 from tests.integration.cli.program import Program
+from tests.integration.cli.test_recovery_kits import found_vault, program, records
 from tests.integration.worker import trees
 from weddingbackup.vault import rotate
 from weddingbackup.vault.kit import Kit
 
 pytestmark = pytest.mark.integration
 
+_PAGE = Path(__file__).parents[3] / "docs" / "key-rotation.md"
+FENCES = re.findall(r"^```(\w+)\n(.*?)^```", _PAGE.read_text(), re.DOTALL | re.MULTILINE)
 TWO = ("--directory", "a", "--directory", "b")
 
 
@@ -142,3 +148,45 @@ def test_a_place_without_the_vault_gets_no_keys(filled: Program) -> None:
     wrong = filled.vault("rotate", places=("--directory", "d", "--directory", "e"))
     assert (wrong.returncode, "is it the right place" in wrong.stderr) == (1, True)
     assert not list(filled.directory.glob("[de]/*"))
+
+
+def test_the_pages_commands_by_hand(filled: Program) -> None:
+    [commands] = [text for language, text in FENCES if language == "sh"]
+    places = [{"directory": "a"}, {"directory": "b"}]
+    (filled.directory / "locations.yaml").write_text(yaml.safe_dump(places))
+    old = kit(filled)
+    done = filled.shell(commands)
+    assert done.returncode == 0, done
+    assert set(old.keyring().keys) < set(kit(filled).keyring().keys)
+    assert old.id in done.stdout
+
+
+def test_the_pages_commands_in_a_cluster(crds: Cluster, namespace: str, tmp_path: Path) -> None:
+    old = found_vault(crds, namespace)
+    here = program(crds, tmp_path, namespace)
+    commands, finish = (
+        text.replace("bella-photography", namespace)
+        for language, text in FENCES
+        if language == "bash"
+    )
+    turn, export = commands.splitlines()
+    done = here.shell(export)
+    assert done.returncode == 0, done
+    # Locations of others, of which nothing is known here, are told of.
+    expected = int(bool(json.loads(crds.kubectl("get", "backuplocations", "-o", "json"))["items"]))
+    done = here.shell(turn)
+    assert done.returncode == expected, done
+    assert f"kit {old.id} of" in done.stdout
+    new = found_vault(crds, namespace)
+    assert set(old.keyring().keys) < set(new.keyring().keys)
+    assert new.vault_id == old.vault_id
+    assert here.run("recovery-kit", "status").returncode == 1
+    done = here.shell(export)
+    assert done.returncode == 0, done
+    assert here.run("recovery-kit", "status").returncode == 0
+    assert {record.kit for record in records(crds, namespace, new)} == {old.id, new.id}
+    done = here.shell(finish)
+    assert done.returncode == expected, done
+    assert found_vault(crds, namespace) == new
+    missing = here.run("rotate-keys", "-n", namespace, "nonesuch")
+    assert (missing.returncode, "no vault of policy nonesuch" in missing.stderr) == (1, True)
