@@ -298,3 +298,28 @@ async def test_a_backup_of_an_older_operator_fails_once_and_says_what_to_do(
     assert await home.settle(BACKUPS, "one") == failed
     # Its worker, should it still run, works for nothing.
     assert "announced" in lacking or await home.jobs("backup") == []
+
+
+async def test_bytes_that_nobody_verified_on_arrival_are_read_before_they_count(
+    home: Home,
+) -> None:
+    """Two of three take any bytes: a Job with credentials reads one's, from those that have the manifest."""
+    await home.running_backup(answering="abc", unbound="bc")
+    name = await home.announce("ab")  # c has none of it
+    await home.end_worker()
+    asked = await home.settle(BACKUPS, "one")
+    assert (asked["status"]["phase"], reason(asked)) == ("Running", "Verifying")
+    assert phases(asked)["a"] == "Committed"
+    [verify] = await home.jobs("copy")
+    assert verify["metadata"]["namespace"] == home.context.home
+    told = task(verify)
+    assert told["verify"] is True
+    assert (told["target"], told["manifests"]) == (home.full("b"), [name])
+    # Only where the manifest was seen: the others would cost time, or give what is not there.
+    assert {each["name"] for each in told["locations"]} == {home.full("a"), home.full("b")}
+    assert (await home.settle(BACKUPS, "one"))["status"]["phase"] == "Running"
+    assert len(await home.jobs("copy")) == 1
+    await home.end_well(verify)
+    done = await home.settle(BACKUPS, "one")
+    assert done["status"]["phase"] == "Completed"
+    assert phases(done)["b"] == "Committed"
