@@ -96,7 +96,8 @@ class Checked:
 
     Attributes:
         findings: sorted by location and object.
-        superseded: (location, object) of objects with a good copy and, before it, a bad one.
+        superseded: (location, object) of objects with a good copy and a bad one beside it; and of
+            `format` where it has no copy under that very name.
         strangers: locations that hold no point, and for which none was written: nothing is put there.
         tallies: by location.
     """
@@ -313,13 +314,13 @@ class _Check:
         elif row.needed not in {copy.size for copy in copies}:
             why = f"it has {copies[0].size} bytes there instead of {row.needed}"
             self._note(store.location, name, Problem.SIZE, why)
-        elif copies[0].size != row.needed:
+        elif {copy.size for copy in copies} != {row.needed}:
             self._supersede(store.location, name)
 
     def _read(self, store: Store, name: str, row: Row, copies: list[Copy]) -> None:
-        """Read an object's copies at one location until one verifies."""
+        """Read an object's copies at one location: one must verify, and bad ones be known."""
         finding = (Problem.UNREADABLE, "no copy of it could be read there")
-        bad = False
+        bad, good = False, False
         for copy in copies:
             try:
                 data = store.get(replacement(name, copy.number))
@@ -343,10 +344,11 @@ class _Check:
                     with self._lock:
                         self._mute |= copy.bit
                 self._open(name, data)
-                if bad:
-                    self._supersede(store.location, name)
-                return
-        self._note(store.location, name, *finding)
+                good = True
+        if not good:
+            self._note(store.location, name, *finding)
+        elif bad or (name == FORMAT and copies[0].number):
+            self._supersede(store.location, name)
 
     def _open(self, name: str, data: bytes) -> None:
         """With keys: open what verified, once, since it has the same bytes at every location."""
