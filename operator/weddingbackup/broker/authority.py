@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
@@ -29,10 +30,12 @@ from weddingbackup.kube.client import (
 )
 from weddingbackup.kube.organisations import Organisation
 from weddingbackup.resources.backup_job import BackupJob
+from weddingbackup.resources.backup_job import Status as BackupStatus
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.broker import AUDIENCE, RefusalCode
 from weddingbackup.resources.common import DataClass, VaultStatus
 from weddingbackup.resources.recovery_request import RecoveryRequest
+from weddingbackup.resources.recovery_request import Status as RequestStatus
 from weddingbackup.resources.tasks import ObjectRef, VaultRef
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
 from weddingbackup.rules import identity
@@ -45,6 +48,16 @@ _log = structlog.get_logger()
 
 REMEMBERED_SECONDS = 5.0
 _LONGEST_TOKEN = 16 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Bearer:
+    """Who shows a token: a pod of a Job, for an object, in an organisation's namespace."""
+
+    pod: Reference
+    job: Reference
+    owner: Reference
+    organisation: Organisation
 
 
 class KubernetesAuthority:
@@ -123,27 +136,14 @@ class KubernetesAuthority:
         backup = BackupJob.model_validate(_there(body))
         identity.backup_under_way(owner, job, backup)
         organisation = await organisations.read(self._cluster, owner.namespace)
-        status = backup.status
-        assert status.vault is not None
-        planned = frozenset(row.name for row in status.locations)
-        locations = await self._locations(organisation)
-        sources = {row.name: row.data_class for row in status.sources}
-        return Scope(
+        return await self._scope(
+            _Bearer(pod, job, owner, organisation),
+            organisation,
+            backup.spec.policy_ref.name,
+            backup.status,
             purpose=Purpose.BACKUP,
-            namespace=owner.namespace,
-            labels=organisation.labels,
-            pod=pod.name,
-            pod_uid=pod.uid,
-            owner=_reference(owner),
-            job_uid=job.uid,
-            policy=backup.spec.policy_ref.name,
-            vault=_vault(status.vault),
-            kit=await self._kit(organisation, backup.spec.policy_ref.name, status.vault),
-            classes=frozenset(sources.values()),
-            planned=planned,
-            locations={name: x for name, x in locations.items() if name in planned},
-            quorum=status.quorum or 0,
-            sources=sources,
+            quorum=backup.status.quorum or 0,
+            sources={row.name: row.data_class for row in backup.status.sources},
         )
 
     async def _recovery(self, pod: Reference, job: Reference, owner: Reference) -> Scope:
@@ -151,33 +151,51 @@ class KubernetesAuthority:
         request = RecoveryRequest.model_validate(_there(body))
         row = identity.recovery_under_way(owner, job, request)
         policy = request.spec.policy_ref
-        origin = policy.namespace or owner.namespace
-        if origin != owner.namespace:
-            await self._granted(origin, policy.name, owner.namespace)
-        organisation = await organisations.read(self._cluster, origin)
-        status = request.status
-        assert status.vault is not None
-        planned = frozenset(each.name for each in status.locations)
-        locations = await self._locations(organisation)
-        here = organisation
-        if origin != owner.namespace:
-            here = await organisations.read(self._cluster, owner.namespace)
-        sources: Mapping[str, DataClass] = {row.name: row.data_class}
-        return Scope(
+        here = origin = await organisations.read(self._cluster, owner.namespace)
+        if policy.namespace not in {None, owner.namespace}:
+            await self._granted(policy.namespace, policy.name, owner.namespace)
+            origin = await organisations.read(self._cluster, policy.namespace)
+        return await self._scope(
+            _Bearer(pod, job, owner, here),
+            origin,
+            policy.name,
+            request.status,
             purpose=Purpose.RESTORE,
-            namespace=owner.namespace,
-            labels=here.labels,
-            pod=pod.name,
-            pod_uid=pod.uid,
-            owner=_reference(owner),
-            job_uid=job.uid,
-            policy=policy.name,
-            vault=_vault(status.vault),
-            kit=await self._kit(organisation, policy.name, status.vault),
+            quorum=0,
+            sources={row.name: row.data_class},
+        )
+
+    async def _scope(
+        self,
+        bearer: _Bearer,
+        origin: Organisation,
+        policy: str,
+        status: BackupStatus | RequestStatus,
+        *,
+        purpose: Purpose,
+        quorum: int,
+        sources: Mapping[str, DataClass],
+    ) -> Scope:
+        """What the bearer may do with the vault of a policy of the organisation `origin`."""
+        if status.vault is None:
+            raise UnknownError("the status names no vault")
+        planned = frozenset(row.name for row in status.locations)
+        locations = await self._locations(origin)
+        return Scope(
+            purpose=purpose,
+            namespace=bearer.organisation.namespace,
+            labels=bearer.organisation.labels,
+            pod=bearer.pod.name,
+            pod_uid=bearer.pod.uid,
+            owner=_reference(bearer.owner),
+            job_uid=bearer.job.uid,
+            policy=policy,
+            vault=VaultRef(id=status.vault.id, prefix=status.vault.prefix),
+            kit=await self._kit(origin, policy, status.vault),
             classes=frozenset(sources.values()),
             planned=planned,
             locations={name: x for name, x in locations.items() if name in planned},
-            quorum=0,
+            quorum=quorum,
             sources=sources,
         )
 
@@ -217,7 +235,3 @@ def _there(body: Object | None) -> Object:
 
 def _reference(owner: Reference) -> ObjectRef:
     return ObjectRef(namespace=owner.namespace, name=owner.name, uid=owner.uid)
-
-
-def _vault(status: VaultStatus) -> VaultRef:
-    return VaultRef(id=status.id, prefix=status.prefix)

@@ -54,8 +54,13 @@ _LARGEST: Final = 1 << 30
 """Bytes of rows that may be put back in one go; so many are kept on disk twice, for a moment."""
 _BODY_SECONDS: Final = 600.0
 _EXPORT_SECONDS: Final = 3600.0
+_APPLY_SECONDS: Final = 480.0
+"""For the database to take rows back. Who asked waits for ten minutes; before they ask again, whatever
+became of their connection, the place is free and nobody else writes these rows."""
 _STALL_SECONDS: Final = 60.0
-"""For a worker to take a piece: meanwhile it holds a place, and a snapshot open in the database."""
+"""For a worker to take a piece, or to send the next: meanwhile it holds a place, and perhaps a snapshot
+open in the database."""
+_BREAK_SECONDS: Final = 1.0
 _LONGEST_MESSAGE: Final = 2000
 
 
@@ -205,8 +210,7 @@ def router(worker: Callable[..., Any], databases: Databases) -> APIRouter:
                 )
                 status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
                 return Response(refusal.to_json(), status, media_type="application/json")
-            # It goes on where the worker leaves meanwhile: whole or not at all, and never for long.
-            applied = await asyncio.shield(room.run(lambda: _apply(rows, archive)))
+            applied = await _put_back(room, rows, archive, request)
         _log.info("put rows back", source=source, rows=applied.rows)
         return Response(applied.to_json(), media_type="application/json")
 
@@ -330,17 +334,59 @@ async def _stream(room: _Room, export: _Export) -> AsyncIterator[bytes]:
         room.threads.submit(export.end)
 
 
+async def _put_back(room: _Room, rows: SharedRows, archive: Path, request: Request) -> Applied:
+    """Write rows, unless their worker leaves or it takes too long: then all is rolled back, and waited for."""
+    breaks: list[Callable[[], None]] = []
+    work: asyncio.Task[Applied] = asyncio.create_task(
+        room.run(lambda: _apply(rows, archive, breaks.append))
+    )
+    left = asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait(
+            (work, left), timeout=_APPLY_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not work.done():
+            _log.warning("breaking off rows", worker_left=left.done())
+            await _break_off(room, work, breaks)
+        return await work
+    finally:
+        left.cancel()
+
+
+async def _break_off(
+    room: _Room, work: asyncio.Task[Applied], breaks: list[Callable[[], None]]
+) -> None:
+    """Until it has ended: between two statements there is nothing to break off."""
+    while not work.done():
+        for each in breaks:
+            room.threads.submit(each)
+        await asyncio.wait((work,), timeout=_BREAK_SECONDS)
+    if work.exception() is not None:  # else it was done at that very moment
+        raise RefusedError(
+            RefusalCode.SOURCE_UNAVAILABLE,
+            f"the database did not take the rows within {_APPLY_SECONDS:g} s; nothing was changed",
+        )
+
+
+async def _left(request: Request) -> None:
+    """Wait until whoever asks hangs up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 async def _receive(request: Request, into: Path) -> bool:
     """Keep a body on disk; False where it is too large."""
-    size = 0
+    size, loop = 0, asyncio.get_running_loop()
+    until = loop.time() + _BODY_SECONDS
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
+        async with asyncio.timeout(_STALL_SECONDS) as patience:
             with into.open("wb") as file:
                 async for part in request.stream():
                     size += len(part)
                     if size > _LARGEST:
                         return False
                     file.write(part)
+                    patience.reschedule(min(until, loop.time() + _STALL_SECONDS))
     except TimeoutError:
         raise RefusedError(
             RefusalCode.TOO_MUCH, "the rows came too slowly", retry_after=5
@@ -348,7 +394,9 @@ async def _receive(request: Request, into: Path) -> bool:
     return True
 
 
-def _apply(rows: SharedRows, archive: Path) -> Applied:
+def _apply(
+    rows: SharedRows, archive: Path, opened: Callable[[Callable[[], None]], None]
+) -> Applied:
     directory = archive.parent / "rows"
     with archive.open("rb") as file:
         unpack(file.read, directory, most=_LARGEST)
@@ -360,6 +408,7 @@ def _apply(rows: SharedRows, archive: Path) -> Applied:
         tables=rows.tables,
         fence=rows.fence,
         parents_of_all=rows.parents_of_all,
+        opened=opened,
     )
     return Applied(rows=done.rows, warnings=done.warnings)
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from weddingbackup.resources.words import LocationPhase
+from weddingbackup.resources.common import LocationPhase
 from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.errors import QuorumError, VaultDamageError, VaultError
 from weddingbackup.vault.holdings import Holdings
 from weddingbackup.vault.index import plain_packs
-from weddingbackup.vault.marks import Marks
+from weddingbackup.vault.marks import Marks, require_unmarked
 from weddingbackup.vault.names import digest_of, verify
 from weddingbackup.vault.objects import get_object, put_object
 
@@ -104,10 +104,7 @@ class Commit:
             VaultError: something that the manifest needs is marked there, or is not there any more.
             StoreError: the location does not answer.
         """
-        marked = self._marks.look([store])
-        if (why := marked.unanswered.get(store.location)) is not None:
-            raise StoreError(why, location=store.location)
-        marked.refuse(name, (x.name for x in self._needed))
+        require_unmarked(self._marks, store, name, (x.name for x in self._needed))
         if self._fanout.seconds() <= FRESH_SECONDS:
             return
         there = Holdings([store])

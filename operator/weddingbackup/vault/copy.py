@@ -16,6 +16,7 @@ from weddingbackup.vault.catalog import find_point
 from weddingbackup.vault.commit import Needed, closure, verified
 from weddingbackup.vault.errors import RefusedError, VaultDamageError
 from weddingbackup.vault.format import check_format
+from weddingbackup.vault.marks import Marks, require_unmarked
 from weddingbackup.vault.names import FORMAT, KEYS, base_name, data_key_name, digest_of
 from weddingbackup.vault.objects import digest, get_object, put_object, reachable
 from weddingbackup.vault.parallel import ask_all
@@ -72,16 +73,22 @@ def copy_points(
         RefusedError: there is no such point, or the target holds another vault.
         VaultDamageError: an object is good nowhere.
         StoreError: the target does not take one, or nobody answers.
+        MarkedError: the target lacks a point that a collection is about to remove.
     """
     others = [store for store in stores if store.location != target.location]
     copier = _Copier(others, target, set(damaged), verify=verify, progress=progress)
     copier.found()
+    marks = Marks()
     for name in sorted({base_name(manifest) for manifest in manifests}):
         point = find_point(others, name)
         refs = {ref for source in point.sources for ref in source.indexes}
-        for needed in closure(others, refs, copier.silent):
-            copier.copy(needed)
-        copier.copy(Needed(name, digest_of(name) or b"", len(point.data)))
+        needed = closure(others, refs, copier.silent)
+        for each in needed:
+            copier.copy(each)
+        manifest = Needed(name, digest_of(name) or b"", len(point.data))
+        if not copier.holds(manifest):
+            require_unmarked(marks, target, name, (each.name for each in needed))
+        copier.copy(manifest)
     return copier.result
 
 
@@ -131,13 +138,15 @@ class _Copier:
             wanted |= here or {base_name(max(infos, key=_age).name)}
         return sorted(wanted)
 
+    def holds(self, needed: Needed) -> bool:
+        """Whether the target lists it with its right size."""
+        return needed.size in self._sizes.get(needed.name, ())
+
     def copy(self, needed: Needed) -> None:
         """Copy one object, unless the target holds it with its right size, and verified if asked."""
         name = needed.name
         found = name in self._sizes
-        if needed.size not in self._sizes.get(name, ()) or (
-            self._verify and not self._reads_well(name)
-        ):
+        if not self.holds(needed) or (self._verify and not self._reads_well(name)):
             self.result.damaged += found
             self._sizes.pop(name, None)
             data = get_object(self._stores, name, verified, silent=self.silent)

@@ -41,7 +41,7 @@ from weddingbackup.vault.kit import Kit
 from weddingbackup.vault.progress import Progress
 from weddingbackup.vault.vault import Vault
 from weddingbackup.vault.write import JobFacts, SourceInput, backup
-from weddingbackup.worker.client import Client
+from weddingbackup.worker.client import PATIENCE, Client
 from weddingbackup.worker.errors import BrokerError
 from weddingbackup.worker.rows import put_back, shared_source
 
@@ -271,6 +271,87 @@ def test_a_worker_that_goes_away_leaves_nothing_behind(
     wait_until(lambda: not database.sessions(), seconds=60, what="the sessions' end")
     # And its place is free again.
     client("backup").get_rows("planning", tmp_path / "tar")
+
+
+def put(served: Broker, directory: Path, *, whole: bool = True) -> http.client.HTTPSConnection:
+    """Begin to put rows back, by hand; of a body that is not whole the last byte never comes."""
+    body = b"".join(pack_directory(directory))
+    url = urlsplit(served.access.url)
+    assert url.hostname
+    context = ssl.create_default_context(cadata=served.access.authorities)
+    line = http.client.HTTPSConnection(url.hostname, url.port, context=context, timeout=60)
+    line.putrequest("PUT", "/v1/sources/planning/rows")
+    line.putheader("Authorization", "Bearer restore")
+    line.putheader("Content-Length", str(len(body)))
+    line.endheaders(body if whole else body[:-1])
+    return line
+
+
+WAITING = "wait_event = 'PgSleep'"
+
+
+def lose(database: Database, directory: Path) -> Path:
+    """Take a wedding's rows out, into a directory; from now on to write them takes for ever."""
+    database.run(f"""
+        INSERT INTO messages (id, wedding_id, sender, body, sent_at)
+        VALUES (gen_random_uuid(), '{OURS}', 'x', 'x', now())
+    """)
+    rows = fetch(database, OURS, VENDOR, directory)
+    platform.delete_wedding(database.uri, OURS)
+    database.run("""
+        CREATE FUNCTION never() RETURNS boolean LANGUAGE plpgsql AS
+            'BEGIN PERFORM pg_catalog.pg_sleep(3600); RETURN true; END';
+        ALTER TABLE messages ADD CONSTRAINT never CHECK (never()) NOT VALID;
+    """)
+    return rows
+
+
+def test_a_worker_that_goes_away_has_its_rows_rolled_back(
+    database: Database, served: Broker, client: Clients, tmp_path: Path
+) -> None:
+    directory = lose(database, tmp_path / "rows")
+    before = database.content()
+    line = put(served, directory)
+    wait_until(lambda: bool(database.sessions(WAITING)), seconds=60, what="the writing")
+    line.close()
+    wait_until(lambda: not database.sessions(), seconds=60, what="the sessions' end")
+    assert database.content() == before
+    # And its place is free again.
+    database.run("ALTER TABLE messages DROP CONSTRAINT never")
+    assert put_back(client("restore"), "planning", directory).rows > 0
+
+
+def test_rows_that_take_too_long_are_rolled_back(
+    database: Database,
+    client: Clients,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert PATIENCE.deadline_seconds > broker_rows._APPLY_SECONDS + 60  # before the next try
+    monkeypatch.setattr(broker_rows, "_APPLY_SECONDS", 0.5)
+    directory = lose(database, tmp_path / "rows")
+    before = database.content()
+    error = refused(client, directory)
+    assert error.refusal.code is RefusalCode.SOURCE_UNAVAILABLE
+    assert "nothing was changed" in str(error)
+    assert database.sessions() == []
+    assert database.content() == before
+
+
+def test_a_body_that_stops_coming_holds_no_place(
+    database: Database,
+    served: Broker,
+    client: Clients,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(broker_rows, "_STALL_SECONDS", 0.2)
+    directory = fetch(database, OURS, VENDOR, tmp_path / "rows")
+    line = put(served, directory, whole=False)
+    answer = line.getresponse()
+    assert (answer.status, json.loads(answer.read())["code"]) == (429, RefusalCode.TOO_MUCH)
+    line.close()
+    put_back(client("restore"), "planning", directory)
 
 
 def test_a_policy_that_names_anothers_wedding_gets_nothing(

@@ -60,6 +60,13 @@ class DatedStore(MemoryStore):
             self.objects.pop(name, None)
             self.stored.pop(name, None)
 
+    def shared(self) -> DatedStore:
+        """The same place for somebody else, with faults of its own."""
+        twin = DatedStore(self.location, self.clock)
+        twin.objects, twin.stored, twin.locked = self.objects, self.stored, self.locked
+        twin._lock = self._lock
+        return twin
+
     def copy(self) -> DatedStore:
         twin = DatedStore(self.location, self.clock)
         twin.objects, twin.stored = dict(self.objects), dict(self.stored)

@@ -5,7 +5,7 @@ quote rows: they are somebody's guests.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import psycopg
@@ -49,6 +49,7 @@ _SETTINGS: Final = {
 }
 
 _SHARED_STATEMENT: Final = "15min"
+_CANCEL_SECONDS: Final = 5.0
 
 _PASSING_CLASSES: Final = ("08", "40", "53", "57", "58")
 _PASSING_STATES: Final = ("55P03", "55006", "25P03", "25P04")
@@ -102,6 +103,12 @@ def connect(uri: str) -> Connection:
         connection.close()
         raise SourceError(f"PostgreSQL at {where} is version {version}; 13 or later is needed")
     return connection
+
+
+def cancel(connection: Connection) -> None:
+    """Break off what a connection asks of its server, from another thread; it fails at once."""
+    with suppress(psycopg.Error):
+        connection.cancel_safe(timeout=_CANCEL_SECONDS)
 
 
 def configure(connection: Connection, *, shared: bool = False) -> None:

@@ -20,6 +20,7 @@ from weddingbackup.sources.postgres import meta
 from weddingbackup.sources.postgres.catalog import all_tables, read_catalog
 from weddingbackup.sources.postgres.connection import (
     Connection,
+    cancel,
     configure,
     connect,
     plain_errors,
@@ -37,7 +38,6 @@ from weddingbackup.vault.entries import Entry, EntryType, Reader, Source, shown
 
 Buffer = bytes | bytearray | memoryview
 
-_CANCEL_SECONDS: Final = 5.0
 _NO_SUCH_SNAPSHOT: Final = ("22023", "42704")
 
 
@@ -122,8 +122,7 @@ class PostgresSource(Source):
     def cancel(self) -> None:
         """Break off what is being asked of the database, from another thread; it fails at once."""
         for connection in (self._connection, *tuple(self._reading)):
-            with suppress(psycopg.Error):
-                connection.cancel_safe(timeout=_CANCEL_SECONDS)
+            cancel(connection)
 
     def estimate(self) -> int | None:
         """Give the bytes that the rows take in the database."""

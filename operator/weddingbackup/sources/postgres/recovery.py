@@ -21,6 +21,7 @@ from weddingbackup.sources.postgres import meta
 from weddingbackup.sources.postgres.catalog import Catalog, all_tables, read_catalog
 from weddingbackup.sources.postgres.connection import (
     Connection,
+    cancel,
     configure,
     connect,
     plain_errors,
@@ -68,6 +69,7 @@ def apply(
     fence: Sequence[Table] | None = None,
     parents_of_all: Collection[tuple[str, str]] = (),
     progress: Callable[[int], None] = lambda _: None,
+    opened: Callable[[Callable[[], None]], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Applied:
     """Make the wedding's rows what they were when the files in `directory` were taken.
@@ -83,6 +85,8 @@ def apply(
         parents_of_all: schema and name of tables whose rows anybody's rows may point to, in spite
             of the fence.
         progress: told the bytes of each batch that was loaded.
+        opened: told how to break off, from another thread, what the database is being asked; then
+            nothing is changed.
         sleep: waits that many seconds before another attempt.
 
     Raises:
@@ -95,6 +99,7 @@ def apply(
     wanted = targets(tables or [table.table for table in description.tables], schema)
     connection = connect(uri)
     try:
+        opened(lambda: cancel(connection))
         with plain_errors("recovering rows"), connection.transaction():
             path = _search_path(connection)
             configure(connection, shared=fence is not None)

@@ -1,0 +1,189 @@
+"""Writers, collectors and copiers that run over each other, while the clock moves and locations go away.
+
+One may begin in the middle of another, at any of its store operations; any may be killed. After
+each step, with all locations back: wherever a manifest is, all is that it needs; every committed
+point comes back, byte for byte; and none is missing that the wish keeps.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.unit.vault.collecting import GRACE, DatedStore, Vault
+from tests.unit.vault.test_crash import Killed
+from weddingbackup.resources.tasks import Kept
+from weddingbackup.rules.points import Standing
+from weddingbackup.rules.retention import keep
+from weddingbackup.stores.errors import StoreError, TransientError
+from weddingbackup.vault.catalog import points
+from weddingbackup.vault.collect import Wish
+from weddingbackup.vault.copy import copy_points
+from weddingbackup.vault.errors import VaultError
+
+if TYPE_CHECKING:
+    from weddingbackup.vault.results import BackupResult
+
+KEPT = Kept(keep_last=2, daily=2)
+PLACES = ("a", "b", "c")
+LONG = os.environ.get("WEDDINGBACKUP_CAMPAIGN") == "1"
+
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A point that a writer called committed."""
+
+    manifest: str
+    time: datetime
+    standing: Standing = Standing.COMMITTED
+
+
+class Interruption:
+    """At this store operation of whoever is at work, something else happens first, and whole."""
+
+    def __init__(self, after: int, then: Step) -> None:
+        self._left = after
+        self._then = then
+        self._lock = threading.Lock()
+
+    def __call__(self, _operation: str, _name: str) -> None:
+        with self._lock:  # who comes meanwhile waits until it is over
+            self._left -= 1
+            if self._left == -1:
+                self._then()
+
+
+class Model(RuleBasedStateMachine):
+    """The promises, and what may happen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vault = Vault.at(*PLACES)
+        self.contents: dict[str, dict[bytes, bytes]] = {}
+        self.made: list[Made] = []
+        self.jobs = 0
+
+    @initialize()
+    def begin(self) -> None:
+        self.write(self.vault.dated, {b"f": b"first"})
+
+    def write(self, stores: list[DatedStore], files: dict[bytes, bytes]) -> None:
+        """One backup, which may be refused."""
+        self.jobs += 1
+        uid = f"job-{self.jobs}"
+        self.contents[uid] = files
+        whole, self.vault.stores = self.vault.stores, list(stores)
+        result: BackupResult | None = None
+        with suppress(VaultError, StoreError):
+            result = self.vault.store(files, uid)
+        self.vault.stores = whole
+        if result is not None:
+            self.made.append(Made(result.manifest, result.point_time))
+
+    def sweep(self, stores: list[DatedStore]) -> None:
+        with suppress(VaultError, StoreError):
+            self.vault.collect(Wish(KEPT, 2, GRACE), stores=stores)
+
+    def spread(self, stores: list[DatedStore], place: int) -> None:
+        """Copy the newest points to one location."""
+        target = stores[place % len(stores)]
+        for point in points(stores)[:3]:
+            with suppress(VaultError, StoreError):
+                copy_points(stores, target, [point.manifest])
+
+    def shared(self, after: int, then: Step, away: int | None) -> list[DatedStore]:
+        """The locations as one at work sees them: interrupted, and one of them perhaps away."""
+        interruption = Interruption(after, then)
+        stores = [store.shared() for store in self.vault.dated]
+        for number, store in enumerate(stores):
+            store.fault = no_answer if number == away else interruption
+        return stores
+
+    def other(self, what: str, hours: int) -> Step:
+        """What happens in the middle of something else."""
+
+        def then() -> None:
+            self.vault.pass_(timedelta(hours=hours))
+            mine = [store.shared() for store in self.vault.dated]
+            if what == "kill":
+                raise Killed
+            if what == "collect":
+                self.sweep(mine)
+            elif what == "collect twice":
+                self.sweep(mine)
+                self.vault.pass_(GRACE + timedelta(hours=1))
+                self.sweep(mine)
+            elif what == "write":
+                self.write(mine, content(hours))
+            elif what == "copy":
+                self.spread(mine, hours)
+
+        return then
+
+    def at_work(self, what: str, after: int, other: str, hours: int, away: int | None) -> None:
+        stores = self.shared(after, self.other(other, hours), away)
+        with suppress(Killed):
+            if what == "write":
+                self.write(stores, content(after + hours))
+            elif what == "collect":
+                self.sweep(stores)
+            else:
+                self.spread(stores, after)
+        # Threads that were left behind keep the places that they had.
+        self.vault.survive()
+
+    @rule(
+        what=st.sampled_from(["write", "write", "collect", "collect", "copy"]),
+        after=st.integers(0, 90),
+        other=st.sampled_from(["nothing", "kill", "collect", "collect twice", "write", "copy"]),
+        hours=st.sampled_from([0, 1, 13, 25]),
+        away=st.sampled_from([None, None, 0, 1, 2]),
+    )
+    def something(self, what: str, after: int, other: str, hours: int, away: int | None) -> None:
+        self.at_work(what, after, other, hours, away)
+
+    @rule(hours=st.sampled_from([1, 13, 25, 49]))
+    def time_passes(self, hours: int) -> None:
+        self.vault.pass_(timedelta(hours=hours))
+
+    @invariant()
+    def every_promise_is_kept(self) -> None:
+        self.vault.sound()
+        found = [point for point in points(self.vault.stores) if point.committed]
+        for point in found:
+            assert self.vault.back(point) == self.contents[point.plain.job_uid]
+        seen = {point.manifest for point in found}
+        wanted = keep(self.made, KEPT, now=self.vault.now, grace=GRACE)
+        assert not [d.point for d in wanted if d.kept and d.point.manifest not in seen]
+
+
+def content(number: int) -> dict[bytes, bytes]:
+    """Files of which some are those of other points, too."""
+    return {
+        b"shared": random.Random(number % 2).randbytes(900),
+        b"own": random.Random(number).randbytes(700),
+    }
+
+
+def no_answer(operation: str, name: str) -> None:
+    raise TransientError(f"no answer to {operation} {name}", location="away")
+
+
+TestModel = Model.TestCase
+TestModel.settings = settings(
+    max_examples=400 if LONG else 12,
+    stateful_step_count=20 if LONG else 10,
+    deadline=None,
+)
