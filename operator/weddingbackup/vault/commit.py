@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from weddingbackup.resources.common import LocationPhase
+from weddingbackup.resources.words import LocationPhase
 from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.errors import QuorumError, VaultDamageError, VaultError
 from weddingbackup.vault.holdings import Holdings

@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from weddingbackup.resources.common import LocationPhase
+from weddingbackup.resources.words import LocationPhase
 from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.errors import QuorumError, VaultError
 from weddingbackup.vault.objects import put_object

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from weddingbackup.resources.common import DataClass
+from weddingbackup.resources.words import DataClass
 from weddingbackup.vault.catalog import catalog
 from weddingbackup.vault.commit import Commit, closure
 from weddingbackup.vault.errors import QuorumError, RefusedError

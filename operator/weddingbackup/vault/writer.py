@@ -28,7 +28,7 @@ from weddingbackup.vault.walk import Walk
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from weddingbackup.resources.common import DataClass
+    from weddingbackup.resources.words import DataClass
     from weddingbackup.vault.catalog import Point
     from weddingbackup.vault.entries import Source
     from weddingbackup.vault.fanout import Fanout

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -67,3 +68,35 @@ def test_a_worker_imports_only_the_sdks_of_its_locations() -> None:
     )
     loaded = set(done.stdout.split())
     assert loaded & {"boto3", "google.cloud", "azure", "psycopg", "kopf", "kubernetes"} == set()
+
+
+def test_a_vault_in_directories_needs_no_models_no_wire_and_no_sdk(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "vows.txt").write_text("I do.")
+    where = ["--kit", f"{tmp_path}/kit.json", "--directory", f"{tmp_path}/vault"]
+    heavy = {"pydantic", "yaml", "structlog", "urllib3", "asyncio", "multiprocessing", "psycopg"}
+    heavy |= {"boto3", "google", "azure", "fastapi", "uvicorn", "kopf", "kubernetes", "httpx"}
+    for command, *rest in (
+        ["init"],
+        ["backup", "--source", f"data={tmp_path}/data"],
+        ["restore", "latest", "data", f"{tmp_path}/back"],
+    ):
+        assert _loaded("vault", command, *where, *rest) & heavy == set()
+    assert (tmp_path / "back" / "vows.txt").read_text() == "I do."
+
+
+def _loaded(*arguments: str) -> set[str]:
+    """Run the program; gives the modules that were imported when it ended."""
+    script = (
+        "import sys; from weddingbackup.cli import main\n"
+        "main(sys.argv[1:], standalone_mode=False); print(*sys.modules, sep=chr(10), file=sys.stderr)"
+    )
+    path = [entry for entry in sys.path if entry.endswith("operator")]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env={"PYTHONPATH": path[0]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stderr.split())

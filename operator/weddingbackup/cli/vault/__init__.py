@@ -28,14 +28,14 @@ class _VaultGroup(LazyGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        # Here and not above, as with the commands: not every call gets this far.
-        from weddingbackup.worker.errors import ending  # noqa: PLC0415  see above
-
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            # Here and not above, as with the commands: few calls get this far.
+            from weddingbackup.worker.errors import ending  # noqa: PLC0415  see above
+
             end = ending(error)
             if not end.expected:
                 raise

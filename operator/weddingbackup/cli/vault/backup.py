@@ -9,12 +9,10 @@ from typing import Any
 from uuid import uuid4
 
 import click
-from pydantic import ValidationError
 
 from weddingbackup.cli.vault import text
-from weddingbackup.cli.vault.places import Places, problems, read_yaml, vault_options
-from weddingbackup.cli.vault.uri import connection_string
-from weddingbackup.resources.common import DataClass, LocationPhase, Table
+from weddingbackup.cli.vault.places import Places, vault_options
+from weddingbackup.resources.words import DataClass, LocationPhase
 from weddingbackup.sources.volume import VolumeSource
 from weddingbackup.vault import write
 from weddingbackup.vault.progress import Progress
@@ -91,7 +89,7 @@ def backup(
     with ExitStack() as opened:
         sources = [_volume(volume) for volume in volumes]
         sources += [
-            _database(database, DataClass(postgres_class), _tables(tables), opened)
+            _database(database, DataClass(postgres_class), tables, opened)
             for database in databases
             if tables
         ]
@@ -115,27 +113,19 @@ def _volume(option: str) -> write.SourceInput:
 
 
 def _database(
-    option: str, data_class: DataClass, tables: Sequence[Table], opened: ExitStack
+    option: str, data_class: DataClass, tables: Path, opened: ExitStack
 ) -> write.SourceInput:
     name, equals, uri = option.partition("=")
     if not name or not equals or not uri:
         # Without the option: it may hold a password.
         raise click.UsageError("--postgres: write NAME=@FILE or NAME=URI")
     # Here and not above: the driver takes longer to import than all of ours, and many need none.
+    from weddingbackup.cli.vault.file import read_tables  # noqa: PLC0415  see above
+    from weddingbackup.cli.vault.uri import connection_string  # noqa: PLC0415  see above
     from weddingbackup.sources.postgres import PostgresSource  # noqa: PLC0415  see above
 
-    source = PostgresSource(connection_string(uri), tables)
+    source = PostgresSource(connection_string(uri), read_tables(tables))
     return write.SourceInput(name, data_class, opened.enter_context(source))
-
-
-def _tables(file: Path) -> list[Table]:
-    found = []
-    for number, entry in enumerate(read_yaml(file), start=1):
-        try:
-            found.append(Table.model_validate(entry))
-        except ValidationError as error:
-            raise click.ClickException(f"{file}, entry {number}: {problems(error)}") from None
-    return found
 
 
 def _tell(result: BackupResult, facts: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """Which vault, and where: the options that all commands of `vault` share.
 
-Locations are directories, or entries of a YAML file (see docs/disaster-recovery.md).
+Locations are directories, or entries of a YAML file (see docs/disaster-recovery.md), which is read
+by a module of its own: directories need neither YAML nor models.
 """
 
 import stat
@@ -8,23 +9,42 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Protocol
 
 import click
-import yaml
-from pydantic import BaseModel, Field, ValidationError
 
-from weddingbackup.resources.tasks import LocationAccess
-from weddingbackup.stores import DirectoryStore, open_keeper, open_store
+from weddingbackup.stores import DirectoryStore
 from weddingbackup.stores.api import Store
-from weddingbackup.stores.errors import DeniedError
 from weddingbackup.vault.kit import Kit
 from weddingbackup.vault.rotate import Remover
 from weddingbackup.vault.vault import Vault
 from weddingbackup.worker.access import open_all
 
 
-class _Directory(BaseModel, extra="forbid"):
+class Location(Protocol):
+    """Where a vault lies."""
+
+    @property
+    def location(self) -> str:
+        """Its name."""
+
+    def open(self, prefix: str) -> Store:
+        """The vault of this prefix there.
+
+        Raises:
+            StoreError: a credential is missing or makes no sense.
+        """
+
+    def keeper(self, prefix: str) -> Remover:
+        """Who may remove that vault's objects there.
+
+        Raises:
+            StoreError: as for `open`.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
     """A directory of this machine, or one that is mounted here."""
 
     directory: Path
@@ -32,35 +52,16 @@ class _Directory(BaseModel, extra="forbid"):
 
     @property
     def location(self) -> str:
+        """Its name."""
         return self.name or str(self.directory)
 
-    def open(self, prefix: str) -> Store:
+    def open(self, prefix: str) -> DirectoryStore:
+        """The vault of this prefix there."""
         return DirectoryStore(self.directory, location=self.location, prefix=prefix)
 
-    def keeper(self, prefix: str) -> Remover:
-        return DirectoryStore(self.directory, location=self.location, prefix=prefix)
-
-
-class _Bucket(LocationAccess, extra="forbid"):
-    """A bucket, with the credentials that its Secret in the cluster holds."""
-
-    credentials: Annotated[dict[str, str], Field(repr=False)]
-
-    @property
-    def location(self) -> str:
-        return self.name
-
-    def open(self, prefix: str) -> Store:
-        if missing := [key for key, value in self.credentials.items() if not value]:
-            message = f"location {self.name}: fill in {', '.join(missing)} among its credentials"
-            raise DeniedError(message, location=self.name)
-        return open_store(self, self.credentials, prefix=prefix)
-
-    def keeper(self, prefix: str) -> Remover:
-        return open_keeper(self, self.credentials, prefix=prefix)
-
-
-Location = _Directory | _Bucket
+    def keeper(self, prefix: str) -> DirectoryStore:
+        """The same, which may remove objects, too."""
+        return self.open(prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +125,12 @@ def location_options(command: Callable[..., None]) -> Callable[..., None]:
     )
     @wraps(command)
     def wrapped(directories: Sequence[Path], file: Path | None, **rest: Any) -> None:
-        locations: list[Location] = [_Directory(directory=d) for d in directories]
-        locations += _read(file) if file else []
+        locations: list[Location] = [Directory(directory) for directory in directories]
+        if file:
+            # Here and not above: see the module's docstring.
+            from weddingbackup.cli.vault.file import read_locations  # noqa: PLC0415  see above
+
+            locations += read_locations(file)
         names = [location.location for location in locations]
         if len(set(names)) != len(names):
             raise click.UsageError(f"each location needs a name of its own: {', '.join(names)}")
@@ -151,42 +156,3 @@ def vault_options(command: Callable[..., None]) -> Callable[..., None]:
         command(places=Places(kit, locations), **rest)
 
     return wrapped
-
-
-def read_yaml(file: Path) -> list[Any]:
-    """A YAML file that holds a list.
-
-    Raises:
-        click.ClickException: it does not.
-    """
-    try:
-        found = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise click.ClickException(f"{file} is no YAML: {error}") from None
-    if not isinstance(found, list):
-        raise click.ClickException(f"{file} should hold a list: lines that begin with a hyphen")
-    return found
-
-
-def problems(error: ValidationError) -> str:
-    """What is wrong with an entry, without its values: some are secret."""
-    return "; ".join(
-        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-        for problem in error.errors(include_input=False, include_url=False)
-    )
-
-
-def _read(file: Path) -> list[Location]:
-    locations: list[Location] = []
-    for number, entry in enumerate(read_yaml(file), start=1):
-        kind = _Directory if isinstance(entry, dict) and "directory" in entry else _Bucket
-        try:
-            location = kind.model_validate(entry)
-        except ValidationError as error:
-            raise click.ClickException(f"{file}, entry {number}: {problems(error)}") from None
-        if isinstance(location, _Bucket) and location.ca_file:
-            # The file lies beside the one that names it, wherever the two are carried.
-            beside = {"ca_file": str(file.parent / location.ca_file)}
-            location = location.model_copy(update=beside)
-        locations.append(location)
-    return locations

@@ -10,7 +10,6 @@ import click
 from weddingbackup.cli.vault import text
 from weddingbackup.cli.vault.places import Places, vault_options
 from weddingbackup.cli.vault.points import find, short_name
-from weddingbackup.cli.vault.uri import connection_string
 from weddingbackup.sources.volume import VolumeTarget
 from weddingbackup.vault import read
 from weddingbackup.vault.catalog import Point
@@ -71,14 +70,15 @@ def restore(
         _bring(vault, found, source, target, list(wanted))
         return
     assert to_postgres is not None
+    # Here and not above: the driver takes longer to import than all of ours, and many need none.
+    from weddingbackup.cli.vault.uri import connection_string  # noqa: PLC0415  see above
+    from weddingbackup.sources.postgres import apply  # noqa: PLC0415  see above
+
     uri = connection_string(to_postgres)
     if OpenedSource(vault, found, source).facts.get("kind") != "postgres":
         raise click.ClickException(
             f"{source} holds files, not rows: give TARGET, a directory, instead of --to-postgres"
         )
-    # Here and not above: the driver takes longer to import than all of ours, and many need none.
-    from weddingbackup.sources.postgres import apply  # noqa: PLC0415  see above
-
     # Rows rest here in the clear: not a moment longer than it takes.
     with TemporaryDirectory(prefix="rows-") as directory:
         _bring(vault, found, source, Path(directory), ())
