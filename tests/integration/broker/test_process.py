@@ -152,7 +152,8 @@ def test_who_is_being_served_is_answered_before_it_stops(
     assert reviewer.asked.wait(60)
     running.process.send_signal(signal.SIGTERM)
     wait_until(lambda: not running.accepts(), seconds=60, what="the closed door")
-    assert running.process.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        running.process.wait(1)
     reviewer.answer.set()
     answer = line.getresponse()
     assert (answer.status, json.loads(answer.read())["code"]) == (401, "UnknownWorker")
