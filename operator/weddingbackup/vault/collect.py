@@ -207,9 +207,12 @@ class _Collection:
         """Remove what was marked a grace ago and is needed by nothing that stays."""
         marked = self._marks.look(self._stores, self._patience)
         ripe = self._clock() - self._wish.grace
-        old = frozenset(name for name in marked.holders if marked_at(name) <= ripe)
-        if not old:
+        if not any(marked_at(name) <= ripe for name in marked.holders):
             return
+        # Before anything is looked at: whoever looked earlier must not go by it any more.
+        fence = None if self._dry_run else begin()
+        marked = self._marks.look(self._stores, self._patience)
+        old = frozenset(name for name in marked.holders if marked_at(name) <= ripe)
         answering = [store for store in self._stores if store.location not in marked.unanswered]
         stores, decisions = self._look(answering)
         here = {store.location for store in stores}
@@ -229,7 +232,7 @@ class _Collection:
         if doomed:
             staying = (d.point for d in decisions if d.point.manifest not in gone)
             doomed.spare(self._closure(stores, staying))
-        plan = _Plan(stores, gone, doomed, old, None if self._dry_run else begin())
+        plan = _Plan(stores, gone, doomed, old, fence)
         # Each location by itself: one that fails holds up no other.
         answers = ask_all(stores, lambda s: self._sweep_at(s, plan), Patience(len(stores)))
         left: set[str] = set()
@@ -255,8 +258,7 @@ class _Collection:
         for decision in decisions:
             if decision.kept:
                 self._tell(Told("", decision.point.manifest, 0, ", ".join(decision.reasons)))
-        now = self._clock()
-        doomed = listing.older(now - self._wish.grace)
+        doomed = listing.older(self._clock() - self._wish.grace)
         doomed.spare(self._closure(stores, (d.point for d in decisions if d.kept)))
         here = {store.location for store in stores}
         counting = [m for m in marked.marks if len(marked.holders[m.name] & here) >= self._needed]
@@ -277,7 +279,8 @@ class _Collection:
             return
         names = iter([*expired, *doomed.names()])
         while part := list(islice(names, MOST_NAMES)):
-            self._store_mark(stores, *encode_mark(now, part))
+            # The time that counts is when writers can see it, not when it was decided.
+            self._store_mark(stores, *encode_mark(self._clock(), part))
 
     def _look(self, stores: Sequence[Store]) -> tuple[list[Store], list[Decision[Point]]]:
         """Give who answers, and what becomes of each point that they hold.

@@ -12,11 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from weddingbackup.resources.words import LocationPhase
-from weddingbackup.stores.errors import StoreError
+from weddingbackup.stores.errors import StoreError, TransientError
 from weddingbackup.vault.errors import QuorumError, VaultDamageError, VaultError
 from weddingbackup.vault.holdings import Holdings
 from weddingbackup.vault.index import plain_packs
-from weddingbackup.vault.marks import Marks, require_unmarked
+from weddingbackup.vault.marks import Marks
 from weddingbackup.vault.names import digest_of, verify
 from weddingbackup.vault.objects import get_object, put_object
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from weddingbackup.stores.api import Store
-    from weddingbackup.stores.errors import TransientError
     from weddingbackup.vault.fanout import Fanout, Lane
     from weddingbackup.vault.manifest import IndexRef
 
 FRESH_SECONDS = 3600.0
-"""So long what was listed when a backup began is believed; a collection needs a longer grace."""
+"""So long what was listed when a backup began is believed. A collection's grace is longer than that,
+and longer than it takes to store one manifest."""
 
 
 class Needed(NamedTuple):
@@ -95,27 +95,7 @@ class Commit:
         self._conclude(name)
 
     def _allow(self, name: str, store: Store) -> None:
-        """Look around at a location, the last thing before it gets the manifest.
-
-        The marks first: a collection takes them away last, so what is not marked any more and is
-        gone is missing from a listing that begins later.
-
-        Raises:
-            VaultError: something that the manifest needs is marked there, or is not there any more.
-            StoreError: the location does not answer.
-        """
-        require_unmarked(self._marks, store, name, (x.name for x in self._needed))
-        if self._fanout.seconds() <= FRESH_SECONDS:
-            return
-        there = Holdings([store])
-        if (why := there.unanswered.get(store.location)) is not None:
-            raise StoreError(why, location=store.location)
-        gone = [x.name for x in self._needed if not there.at(store.location, x.digest, x.size)]
-        if gone:
-            raise VaultError(
-                f"{len(gone)} objects that {name} needs were removed from {store.location} while "
-                f"this backup ran ({gone[0]} is the first); the next try stores them anew"
-            )
+        look_around(self._marks, store, name, self._needed, self._fanout.seconds())
 
     def _whole(self) -> list[Lane]:
         """Locations that have, or get by their queue, all that the manifest needs."""
@@ -183,6 +163,42 @@ class Commit:
             else:
                 why = "it was not done when the others were; it is caught up by copying"
                 self._fanout.end(lane, LocationPhase.LAGGING, why)
+
+
+def look_around(
+    marks: Marks, store: Store, manifest: str, needed: Sequence[Needed], seconds: float
+) -> None:
+    """Look at a location, the last thing before it gets a manifest.
+
+    The marks first: a collection takes them away last, so what is not marked any more and is gone
+    is missing from a listing that begins later.
+
+    Args:
+        marks: reads them.
+        store: the location.
+        manifest: its name.
+        needed: all that it needs.
+        seconds: how long ago the location was listed; see `FRESH_SECONDS`.
+
+    Raises:
+        VaultError: something that the manifest needs is marked there, or is not there any more.
+        StoreError: the location does not answer.
+    """
+    marked = marks.look([store])
+    if (why := marked.unanswered.get(store.location)) is not None:
+        raise TransientError(f"its marks cannot be listed: {why}", location=store.location)
+    marked.refuse(manifest, (x.name for x in needed))
+    if seconds <= FRESH_SECONDS:
+        return
+    there = Holdings([store])
+    if (why := there.unanswered.get(store.location)) is not None:
+        raise TransientError(why, location=store.location)
+    gone = [x.name for x in needed if not there.at(store.location, x.digest, x.size)]
+    if gone:
+        raise VaultError(
+            f"{len(gone)} objects that {manifest} needs were removed from {store.location} meanwhile "
+            f"({gone[0]} is the first); the next try stores them anew"
+        )
 
 
 def verified(name: str, data: bytes) -> bytes:

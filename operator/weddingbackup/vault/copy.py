@@ -7,16 +7,17 @@ target is read to find out, for a listing alone says nothing of the bytes.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from weddingbackup.stores.errors import CorruptError, MissingError, StoreError
 from weddingbackup.vault.catalog import find_point
-from weddingbackup.vault.commit import Needed, closure, verified
+from weddingbackup.vault.commit import Needed, closure, look_around, verified
 from weddingbackup.vault.errors import RefusedError, VaultDamageError
 from weddingbackup.vault.format import check_format
-from weddingbackup.vault.marks import Marks, require_unmarked
+from weddingbackup.vault.marks import Marks
 from weddingbackup.vault.names import FORMAT, KEYS, base_name, data_key_name, digest_of
 from weddingbackup.vault.objects import digest, get_object, put_object, reachable
 from weddingbackup.vault.parallel import ask_all
@@ -73,9 +74,10 @@ def copy_points(
         RefusedError: there is no such point, or the target holds another vault.
         VaultDamageError: an object is good nowhere.
         StoreError: the target does not take one, or nobody answers.
-        MarkedError: the target lacks a point that a collection is about to remove.
+        VaultError: the target lacks a point that a collection is about to remove, or has removed.
     """
     others = [store for store in stores if store.location != target.location]
+    begun = time.monotonic()
     copier = _Copier(others, target, set(damaged), verify=verify, progress=progress)
     copier.found()
     marks = Marks()
@@ -87,7 +89,7 @@ def copy_points(
             copier.copy(each)
         manifest = Needed(name, digest_of(name) or b"", len(point.data))
         if not copier.holds(manifest):
-            require_unmarked(marks, target, name, (each.name for each in needed))
+            look_around(marks, target, name, needed, time.monotonic() - begun)
         copier.copy(manifest)
     return copier.result
 

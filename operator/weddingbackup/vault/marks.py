@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from weddingbackup.stores.errors import ExistsError, StoreError, TransientError
+from weddingbackup.stores.errors import ExistsError, StoreError
 from weddingbackup.vault.errors import QuorumError, VaultDamageError, VaultError
 from weddingbackup.vault.names import (
     INDEXES,
@@ -278,20 +278,6 @@ class Marks:
             while self._size > _REMEMBERED and len(self._known) > 1:
                 self._size -= self._known.popitem(last=False)[1][1]
         return mark
-
-
-def require_unmarked(marks: Marks, store: Store, manifest: str, needed: Iterable[str]) -> None:
-    """Look at a location's marks, as whoever stores a manifest there has to, just before.
-
-    Raises:
-        MarkedError: it needs what is about to be removed.
-        VaultDamageError: a mark cannot be read.
-        StoreError: the location does not answer.
-    """
-    marked = marks.look([store])
-    if (why := marked.unanswered.get(store.location)) is not None:
-        raise TransientError(f"its marks cannot be listed: {why}", location=store.location)
-    marked.refuse(manifest, needed)
 
 
 class Fence:

@@ -165,7 +165,7 @@ def test_too_few_answers_remove_nothing() -> None:
     vault.pass_(GRACE)
     for store in vault.dated[:2]:
         store.fault = away
-    with pytest.raises(QuorumError, match="1 of 3 locations answer, and 2 have to"):
+    with pytest.raises(QuorumError, match="1 of 3 locations answer, 2 have to"):
         vault.collect()
     for store in vault.dated:
         store.fault = None

@@ -26,6 +26,7 @@ from weddingbackup.resources.tasks import Kept
 from weddingbackup.rules.points import Standing
 from weddingbackup.rules.retention import keep
 from weddingbackup.stores.errors import StoreError, TransientError
+from weddingbackup.vault import commit
 from weddingbackup.vault.catalog import points
 from weddingbackup.vault.collect import Wish
 from weddingbackup.vault.copy import copy_points
@@ -51,15 +52,27 @@ class Made:
 
 
 class Interruption:
-    """At this store operation of whoever is at work, something else happens first, and whole."""
+    """At this store operation of whoever is at work, something else happens first, and whole.
 
-    def __init__(self, after: int, then: Step) -> None:
+    It may take days, save where the design says that it takes minutes: from a look at the marks to
+    the manifest that is stored after it, and while a mark is stored. `looks`: so many looks come
+    before those that count, at all locations together; None: nobody looks for a manifest's sake.
+    """
+
+    def __init__(self, after: int, then: Step, *, long: bool, looks: int | None) -> None:
         self._left = after
         self._then = then
+        self._long = long
+        self._looks = looks
         self._lock = threading.Lock()
 
-    def __call__(self, _operation: str, _name: str) -> None:
+    def __call__(self, operation: str, name: str) -> None:
         with self._lock:  # who comes meanwhile waits until it is over
+            if self._looks is not None and (operation, name) == ("list", "marks/"):
+                self._looks -= 1
+            closing = self._looks is not None and self._looks < 0
+            if self._long and (closing or (operation == "put" and name.startswith("marks/"))):
+                return
             self._left -= 1
             if self._left == -1:
                 self._then()
@@ -70,10 +83,14 @@ class Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self._fresh, commit.FRESH_SECONDS = commit.FRESH_SECONDS, -1.0  # anything may take days
         self.vault = Vault.at(*PLACES)
         self.contents: dict[str, dict[bytes, bytes]] = {}
         self.made: list[Made] = []
         self.jobs = 0
+
+    def teardown(self) -> None:
+        commit.FRESH_SECONDS = self._fresh
 
     @initialize()
     def begin(self) -> None:
@@ -103,9 +120,8 @@ class Model(RuleBasedStateMachine):
             with suppress(VaultError, StoreError):
                 copy_points(stores, target, [point.manifest])
 
-    def shared(self, after: int, then: Step, away: int | None) -> list[DatedStore]:
+    def shared(self, interruption: Interruption, away: int | None) -> list[DatedStore]:
         """The locations as one at work sees them: interrupted, and one of them perhaps away."""
-        interruption = Interruption(after, then)
         stores = [store.shared() for store in self.vault.dated]
         for number, store in enumerate(stores):
             store.fault = no_answer if number == away else interruption
@@ -133,7 +149,14 @@ class Model(RuleBasedStateMachine):
         return then
 
     def at_work(self, what: str, after: int, other: str, hours: int, away: int | None) -> None:
-        stores = self.shared(after, self.other(other, hours), away)
+        present = len(PLACES) - (away is not None)
+        interruption = Interruption(
+            after,
+            self.other(other, hours),
+            long=hours > 0 or other == "collect twice",
+            looks={"write": present, "copy": 0}.get(what),
+        )
+        stores = self.shared(interruption, away)
         with suppress(Killed):
             if what == "write":
                 self.write(stores, content(after + hours))
