@@ -62,13 +62,18 @@ class KubernetesRecords:
         said = Reported(at=self._now().replace(microsecond=0), **progress.model_dump()).dump()
         restoring = scope.purpose is Purpose.RESTORE
         reported = dict.fromkeys(scope.sources, said) if restoring else said
-        # The uid keeps it from a later object of the same name, whose worker this is not.
-        with suppress(ConflictError):
+        kind = REQUESTS if restoring else BACKUPS
+        body = await self._cluster.get(kind, scope.owner.name, scope.namespace)
+        # A later object of the same name is another job's; a uid in the patch would not keep it out.
+        if body is None or body["metadata"]["uid"] != scope.owner.uid:
+            return
+        version = {"metadata": {"resourceVersion": body["metadata"]["resourceVersion"]}}
+        with suppress(ConflictError):  # somebody else was faster: there is more to tell soon
             await self._cluster.patch(
-                REQUESTS if restoring else BACKUPS,
+                kind,
                 scope.owner.name,
                 scope.namespace,
-                {"metadata": {"uid": scope.owner.uid}, "status": {"reported": reported}},
+                {**version, "status": {"reported": reported}},
                 subresource="status",
             )
 

@@ -7,7 +7,9 @@ import click
 
 
 @click.command()
-@click.argument("task", type=click.Choice(["backup", "restore", "copy", "collect", "erase"]))
+@click.argument(
+    "task", type=click.Choice(["backup", "restore", "copy", "check", "collect", "erase"])
+)
 def worker(task: str) -> None:
     """Do the TASK that the environment variable WEDDINGBACKUP_TASK describes, as JSON.
 

@@ -51,7 +51,7 @@ AT_HOME = frozenset({Work.COPY, Work.CHECK, Work.COLLECT, Work.ERASE})
 OWNER = f"{names.GROUP}/owner"
 """Annotation of a Job in the operator's namespace: what it works for, as kind/namespace/name."""
 
-_REPEATABLE = frozenset({Work.BACKUP, Work.COPY})
+_REPEATABLE = frozenset({Work.BACKUP, Work.COPY, Work.CHECK, Work.COLLECT})
 """Work that finds what it did before. Their finished Jobs are many, and may be cleaned away before
 their owners; a restore whose Job is gone would run again, over what was written since."""
 

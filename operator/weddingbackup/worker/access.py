@@ -5,6 +5,7 @@ They hold no keys. Backup and restore, which do, have no credentials: see broker
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -74,6 +75,40 @@ def keeper(environment: Environment, location: LocationAccess, vault: VaultRef) 
     """
     credentials = _credentials(environment.location_directory(location.name), location.name)
     return open_keeper(location, credentials, prefix=vault.prefix)
+
+
+class Keepers:
+    """A keeper a location, opened when something is removed there first. For several threads."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        vault: VaultRef,
+        locations: Mapping[str, LocationAccess],
+    ) -> None:
+        self._environment = environment
+        self._vault = vault
+        self._locations = locations
+        self._open: dict[str, Keeper] = {}
+        self._lock = threading.Lock()
+
+    def at(self, location: str) -> Keeper:
+        """A location's keeper.
+
+        Raises:
+            StoreError: its credentials are missing or malformed.
+        """
+        with self._lock:
+            if location not in self._open:
+                access = self._locations[location]
+                self._open[location] = keeper(self._environment, access, self._vault)
+            return self._open[location]
+
+    def close(self) -> None:
+        """Close those that were opened."""
+        with self._lock:
+            for keeper in self._open.values():
+                keeper.close()
 
 
 def _credentials(directory: Path, location: str) -> dict[str, str]:

@@ -1,15 +1,12 @@
 """Removes what no kept recovery point of a vault needs. It has credentials and no keys: names are enough."""
 
-import threading
 import time
-from collections.abc import Mapping
 from datetime import timedelta
 
 import structlog
 
 from weddingbackup.resources.reports import CollectReport
-from weddingbackup.resources.tasks import CollectTask, LocationAccess, VaultRef
-from weddingbackup.stores.api import Keeper
+from weddingbackup.resources.tasks import CollectTask
 from weddingbackup.stores.errors import TransientError
 from weddingbackup.vault import collect as collecting
 from weddingbackup.worker import access
@@ -30,7 +27,7 @@ def collect(task: CollectTask, environment: Environment) -> CollectReport:
         # Without it the names of every other vault would be in sight too.
         raise RefusedError("BadTask", "the task gives no vault prefix; nothing was removed")
     begun = time.monotonic()
-    keepers = _Keepers(environment, task.vault, {x.name: x for x in task.locations})
+    keepers = access.Keepers(environment, task.vault, {x.name: x for x in task.locations})
     try:
         result = collecting.collect(
             access.stores(environment, task.locations, task.vault),
@@ -61,37 +58,3 @@ def collect(task: CollectTask, environment: Environment) -> CollectReport:
         location, why = next(iter(result.failed.items()))
         raise TransientError(f"no location was swept to its end; {why}", location=location)
     return report
-
-
-class _Keepers:
-    """A keeper a location, opened when something is removed there first. For several threads."""
-
-    def __init__(
-        self,
-        environment: Environment,
-        vault: VaultRef,
-        locations: Mapping[str, LocationAccess],
-    ) -> None:
-        self._environment = environment
-        self._vault = vault
-        self._locations = locations
-        self._open: dict[str, Keeper] = {}
-        self._lock = threading.Lock()
-
-    def at(self, location: str) -> Keeper:
-        """A location's keeper.
-
-        Raises:
-            StoreError: its credentials are missing or malformed.
-        """
-        with self._lock:
-            if location not in self._open:
-                access_ = self._locations[location]
-                self._open[location] = access.keeper(self._environment, access_, self._vault)
-            return self._open[location]
-
-    def close(self) -> None:
-        """Close those that were opened."""
-        with self._lock:
-            for keeper in self._open.values():
-                keeper.close()

@@ -6,7 +6,7 @@ told to stop is no more than writing the report and going, and needs nobody's co
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from threading import Lock, Thread
@@ -18,6 +18,7 @@ from weddingbackup import log
 from weddingbackup.resources.base import Model
 from weddingbackup.resources.reports import (
     BackupReport,
+    CheckReport,
     CollectReport,
     CopyReport,
     EraseReport,
@@ -26,11 +27,19 @@ from weddingbackup.resources.reports import (
     ProgressLine,
     RestoreReport,
 )
-from weddingbackup.resources.tasks import BackupTask, CollectTask, CopyTask, EraseTask, RestoreTask
+from weddingbackup.resources.tasks import (
+    BackupTask,
+    CheckTask,
+    CollectTask,
+    CopyTask,
+    EraseTask,
+    RestoreTask,
+)
 from weddingbackup.vault.errors import RestoreIncompleteError
 from weddingbackup.vault.progress import Progress
 from weddingbackup.worker import restore as restoring
 from weddingbackup.worker.backup import backup
+from weddingbackup.worker.check import check
 from weddingbackup.worker.collect import collect
 from weddingbackup.worker.copy import copy
 from weddingbackup.worker.environment import Environment
@@ -47,8 +56,16 @@ class Work(StrEnum):
     BACKUP = "backup"
     RESTORE = "restore"
     COPY = "copy"
+    CHECK = "check"
     COLLECT = "collect"
     ERASE = "erase"
+
+
+_REPORTS: Mapping[Work, Callable[..., Model]] = {
+    Work.CHECK: CheckReport,
+    Work.COLLECT: CollectReport,
+    Work.ERASE: EraseReport,
+}
 
 
 def run(work: Work, variables: Mapping[str, str]) -> ExitCode:
@@ -108,6 +125,8 @@ class _Attempt:
                     copy_task = environment.parse(CopyTask)
                     self._about = copy_task.target
                     return copy(copy_task, environment, progress)
+                case Work.CHECK:
+                    return check(environment.parse(CheckTask), environment, progress)
                 case Work.COLLECT:
                     return collect(environment.parse(CollectTask), environment)
                 case Work.ERASE:
@@ -126,10 +145,8 @@ class _Attempt:
                 return RestoreReport(source=self._about, error=error)
             case Work.COPY:
                 return CopyReport(target=self._about, error=error)
-            case Work.COLLECT:
-                return CollectReport(error=error)
-            case Work.ERASE:
-                return EraseReport(error=error)
+            case Work.CHECK | Work.COLLECT | Work.ERASE:
+                return _REPORTS[self._work](error=error)
 
     def finish(self, report: Model, code: ExitCode) -> ExitCode:
         """Report. Whoever comes first ends the attempt: the lock is never given back."""

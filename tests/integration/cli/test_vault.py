@@ -137,6 +137,34 @@ def test_damage_is_found_by_a_check_and_gone_around_by_a_restore(filled: Program
     assert trees.facts(home / "back") == trees.facts(home / "source")
 
 
+def test_what_is_damaged_is_repaired_and_what_is_lost_is_named_with_its_files(
+    filled: Program,
+) -> None:
+    home = filled.directory
+    pack = damage(home / "a")
+    left = filled.vault("check", "--full", "--repair", places=TWO)
+    assert (left.returncode, "1 object replaced" in left.stdout) == (0, True), left
+    assert filled.vault("check", "--sample", "100%", places=TWO).returncode == 0
+    assert not pack.exists()
+    for location in ("a", "b"):
+        damage(home / location)
+    lost = filled.vault("check", "--full", places=TWO)
+    assert lost.returncode == 1
+    assert f"Lost: packs/{pack.name}" in lost.stdout
+    assert "lost in the newest point: portfolio: day-" in lost.stdout
+    gone = filled.vault("check", "--full", "--repair", places=TWO)
+    assert (gone.returncode, f"good nowhere: packs/{pack.name}" in gone.stdout) == (1, True), gone
+    # Nobody relies on it any more, so the next backup stores what it held.
+    assert filled.vault("backup", "--source", "portfolio=source", places=TWO).returncode == 0
+    done = filled.vault("restore", "latest", "portfolio", "back", places=TWO)
+    assert done.returncode == 0, done
+    assert trees.facts(home / "back") == trees.facts(home / "source")
+    wrong = filled.vault("check", "--sample", "0%", places=TWO)
+    assert (wrong.returncode, "use one like 10%" in wrong.stderr) == (2, True)
+    both = filled.vault("check", "--sample", "5", "--full", places=TWO)
+    assert both.returncode == 2
+
+
 def test_a_check_that_has_nothing_to_look_at_is_no_clean_bill(filled: Program) -> None:
     mistyped = filled.vault("check", places=("--directory", "a", "--directory", "bb"))
     assert mistyped.returncode == 1

@@ -6,7 +6,7 @@ Locations sign here as they do in the cluster, and nothing is sent to any.
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,7 +42,7 @@ def named(name: str) -> BackupLocation:
 
 
 class Town(Jobs):
-    """Two pods of one job that is for London, Dublin and Rome, whose credentials are missing; Paris is others'."""
+    """Pods of one job that is for London, Dublin and Rome, whose credentials are missing; Paris is others'."""
 
     def __init__(self) -> None:
         super().__init__({})
@@ -125,12 +125,12 @@ class Web:
         async def asked(begun: asyncio.Event, ending: asyncio.Event) -> Told:
             told = Told(0, {}, b"")
 
-            async def receive() -> Mapping[str, object]:
+            async def receive() -> MutableMapping[str, Any]:
                 begun.set()
                 await ending.wait()
                 return {"type": "http.request", "body": body, "more_body": False}
 
-            async def send(message: Mapping[str, Any]) -> None:
+            async def send(message: MutableMapping[str, Any]) -> None:
                 if message["type"] == "http.response.start":
                     told.status = message["status"]
                     told.headers = {key.decode(): x.decode() for key, x in message["headers"]}
