@@ -172,6 +172,20 @@ def test_too_few_answers_remove_nothing() -> None:
     assert len(vault.seen()) == 3
 
 
+def test_a_point_that_one_location_may_have_alone_needs_all_to_answer() -> None:
+    vault = Vault.at("a", "b", "c", quorum=1)
+    for number in range(3):
+        vault.store(files(number))
+    vault.pass_(GRACE + HOUR)
+    vault.collect()
+    vault.pass_(GRACE)
+    vault.dated[2].fault = away
+    with pytest.raises(QuorumError, match="2 of 3 locations answer, and 3 have to"):
+        vault.collect()
+    vault.dated[2].fault = None
+    assert len(vault.seen()) == 3
+
+
 def test_a_location_that_was_away_is_swept_when_it_is_back() -> None:
     vault = three_points()
     vault.pass_(GRACE + HOUR)

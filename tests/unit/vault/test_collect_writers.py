@@ -126,6 +126,28 @@ def test_nothing_marked_is_relied_on() -> None:
     vault.sound()
 
 
+def test_marked_packs_of_a_killed_writer_are_not_used() -> None:
+    vault = one_point()
+
+    def no_index(operation: str, name: str) -> None:
+        if operation == "put" and name.startswith("index/"):
+            raise TransientError("no answer", location="all")
+
+    for store in vault.dated:
+        store.fault = no_index
+    with pytest.raises(QuorumError):
+        vault.store(files(1), "killed")
+    vault.survive()
+    vault.pass_(GRACE + HOUR)
+    assert vault.collect().marked
+    made = vault.store(files(1))
+    assert made.sources[0].new_bytes > sum(map(len, files(1).values()))
+    vault.pass_(GRACE)
+    assert vault.collect().objects
+    assert vault.back(points(vault.stores)[0]) == files(1)
+    vault.sound()
+
+
 def test_a_marked_point_is_nobodys_parent() -> None:
     vault = one_point()
     vault.store(files(1))
