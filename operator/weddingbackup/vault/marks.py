@@ -177,6 +177,7 @@ def read_mark(name: str, data: bytes) -> Mark:
         not whole
         or body.version != _VERSION
         or body.at.tzinfo is None
+        or body.at.microsecond
         or name != _name(body.at, name[-64:])
         or not _ascending(body.manifests)
         or not all(map(snapshot_job, body.manifests))
