@@ -67,9 +67,12 @@ def check(task: CheckTask, environment: Environment, progress: Progress) -> Chec
 def _rows(locations: Sequence[str], found: Checked, mended: Repaired) -> list[CheckedLocation]:
     counts: dict[str, Counter[Problem]] = {location: Counter() for location in locations}
     errors: dict[str, str] = {}
+    lost = set(mended.lost)
     for finding in found.findings:
-        # Nothing was ever written for a stranger, so nothing is missing there.
-        if finding.location and finding.object and finding.location not in found.strangers:
+        # What is good nowhere is told by itself: no copy is worse for it than another. And nothing
+        # was ever written for a stranger, so nothing is missing there.
+        told_elsewhere = finding.object in lost or finding.location in found.strangers
+        if finding.location and finding.object and not told_elsewhere:
             counts[finding.location][finding.problem] += 1
     for finding in [*found.findings, *mended.left]:
         if finding.location and finding.problem is Problem.UNREADABLE:
