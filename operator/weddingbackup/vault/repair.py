@@ -7,8 +7,8 @@ bytes were read and are not those of its name. A replacement behind a gap is not
 that holds bad bytes does no harm: readers pass over them.
 
 What is good nowhere is named, after it was tried to put it together from what is left of it. Its
-bad copies are removed where they can be, of packs and indexes alone: a writer takes what is
-listed for what is there, and would rely on it again.
+bad copies stay, for a restore still takes from a damaged pack the chunks that verify; a writer is
+told to distrust it.
 """
 
 from __future__ import annotations
@@ -261,18 +261,13 @@ class _Repair:
     def _lose(self, name: str) -> None:
         """Note an object that is good nowhere, unless somebody who may have it did not answer."""
         try:
-            found = {store: self._read(store, name) for store in self._stores.values()}
+            found = [self._read(store, name) for store in self._stores.values()]
         except StoreError:
             return
-        if any(there.good for there in found.values()):
+        if any(there.good for there in found):
             return
+        # Its bad copies stay: most chunks of a pack with a flipped bit can still be read.
         self._result.lost.append(name)
-        if not name.startswith((PACKS, INDEXES)):
-            return
-        for store, there in found.items():
-            for number in reversed(there.bad):
-                with suppress(StoreError):
-                    self._gone(store.location, replacement(name, number))
 
     def _confirm_lost(self) -> None:
         """Keep of the lost what some point still needs: a collection may have removed the rest."""

@@ -12,6 +12,7 @@ from tests import objects
 from tests.integration.hostile.conftest import Object, Town, pod_spec, worker_job
 from weddingbackup.resources.broker import AUDIENCE
 from weddingbackup.resources.names import LABEL_TASK, WORKER_ACCOUNT
+from weddingbackup.rules.identity import UnknownError, bearer
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +39,21 @@ def pod(account: str = "vendor", **metadata: object) -> Object:
         "metadata": {"name": "forged", **metadata},
         "spec": pod_spec(account),
     }
+
+
+def account_of(town: Town, name: str) -> str:
+    return f"system:serviceaccount:{town.mine}:{name}"
+
+
+def reviewed(town: Town, token: str, audiences: list[str] | None) -> Object:
+    """What the API server says of a token."""
+    review = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenReview",
+        "spec": {"token": token, "audiences": audiences},
+    }
+    create = ("create", "-o", "json", "-f", "-")
+    return shown(town.home.cluster.kubectl(*create, input=json.dumps(review)))
 
 
 def owner_of_worker(town: Town) -> Object:
@@ -149,21 +165,44 @@ def test_a_secret_that_holds_a_token_of_the_workers_account(town: Town) -> None:
     town.home.cluster.kubectl("wait", *here, filled, "--timeout=60s")
     get = ("get", "secret", "old", "-o", "go-template={{.data.token | base64decode}}")
     token = town.vendor.tries(*get)
-    review = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenReview",
-        "spec": {"token": token, "audiences": [AUDIENCE]},
-    }
-    answer = town.home.cluster.kubectl("create", "-o", "json", "-f", "-", input=json.dumps(review))
+    ours, anybodys = (reviewed(town, token, audiences) for audiences in ([AUDIENCE], None))
     town.vendor.tries("delete", "secret", "old")
-    assert not json.loads(answer)["status"].get("authenticated")
+    assert not ours["status"].get("authenticated")
+    assert anybodys["status"]["authenticated"]  # it is good for the Kubernetes API
+    anybodys["status"]["audiences"] = [AUDIENCE]  # and were it for us as well:
+    with pytest.raises(UnknownError, match="bound to no pod"):
+        bearer(anybodys)
 
 
-@pytest.mark.parametrize("component", ["operator", "broker"])
+@pytest.mark.parametrize("component", ["operator", "broker", "worker"])
 def test_impersonation(town: Town, component: str) -> None:
     account = f"system:serviceaccount:{town.home.namespace}:{town.home.namespace}-{component}"
     answer = town.vendor.tries("get", "--raw=/apis", f"--as={account}")
     assert "cannot impersonate" in answer
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        "--as=system:kube-controller-manager",
+        "--as=system:serviceaccount:kube-system:job-controller",
+        "--as-group=system:nodes",
+        "--as-group=system:serviceaccounts:kube-system",
+    ],
+)
+def test_impersonation_of_whom_the_guards_let_pass(town: Town, who: str) -> None:
+    somebody = [] if who.startswith("--as=") else [f"--as={account_of(town, 'vendor')}"]
+    answer = town.vendor.tries("get", "--raw=/apis", *somebody, who)
+    assert "cannot impersonate" in answer, answer
+
+
+def test_impersonation_of_the_workers_account(town: Town) -> None:
+    """Whoever has the role edit may speak as any account of the namespace; this one may do nothing."""
+    worker = f"--as={account_of(town, WORKER_ACCOUNT)}"
+    assert forbidden(town.vendor.tries("get", "pods", worker))
+    assert forbidden(town.vendor.creates(pod(), DRY, worker))
+    token = ("create", "token", WORKER_ACCOUNT, f"--audience={AUDIENCE}", worker)
+    assert forbidden(town.vendor.tries(*token))
 
 
 @pytest.mark.parametrize("what", ["wbp/w-2026-1205-017", f"bj/{MINE}", "rr/bring-it-back"])

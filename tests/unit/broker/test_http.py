@@ -240,6 +240,23 @@ class TestWhat:
             path = urlsplit(answer["signed"]["url"]).path
             assert path.endswith(f"/{PREFIX}/{PACK}")
 
+    async def test_what_says_what_may_go_is_read_and_never_written(self, web: Web) -> None:
+        """A mark of somebody's own would have a collection remove what points need."""
+        mark = f"marks/20261205t120000z-{DIGEST}"
+        names = (mark, f"{mark}.r1", "fences/00000001", "fences/99999999")
+        puts, gets = await web.sign(
+            puts=[put(name=name) for name in names],
+            gets=[{"location": "london", "name": name} for name in (mark, "fences/00000001")],
+        )
+        assert [code(answer) for answer in puts] == ["NotYours"] * len(names)
+        assert [code(answer) for answer in gets] == [None, "NotYours"]
+
+    async def test_a_manifest_of_a_day_in_other_digits_is_none(self, web: Web) -> None:
+        day = "snapshots/\uff12\uff10\uff12\uff16/12/05"
+        name = f"{day}/{OWNER.uid}-{DIGEST}"
+        _, [answer] = await web.sign(gets=[{"location": "london", "name": name}])
+        assert code(answer) == "NotYours"
+
     async def test_each_is_answered_in_its_place(self, web: Web) -> None:
         """What is refused, or at a location that fails, keeps nothing from the others."""
         puts, gets = await web.sign(

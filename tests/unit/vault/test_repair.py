@@ -92,7 +92,7 @@ def test_damage_at_some_locations_is_mended_byte_for_byte(damage: Damage, places
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_is_good_nowhere_is_named_and_counts_no_more(damage: Damage) -> None:
+def test_what_is_good_nowhere_is_named_and_left_as_it_is(damage: Damage) -> None:
     for name in NAMES:
         stores = stores_of()
         for store in stores:
@@ -105,10 +105,7 @@ def test_what_is_good_nowhere_is_named_and_counts_no_more(damage: Damage) -> Non
         assert result.replaced == set()
         if name.startswith(("packs/", "index/")):
             assert result.lossy
-            assert not any(name in store.objects for store in stores)
-        for store, objects in zip(stores, before, strict=True):
-            removed = {name} if name.startswith(("packs/", "index/")) else set()
-            assert store.objects == {n: d for n, d in objects.items() if n not in removed}
+        assert [store.objects for store in stores] == before  # what can be read of it stays
 
 
 def test_a_backup_stores_anew_what_was_lost() -> None:
@@ -119,7 +116,7 @@ def test_a_backup_stores_anew_what_was_lost() -> None:
         assert mend(world.stores).lost == [name]
         source = MemorySource(NEW)
         world._jobs = 50
-        world.backup(source)
+        world.backup(source, distrust=[name])
         refs = {ref for each in points(world.stores)[0].sources for ref in each.indexes}
         assert name not in {x.name for x in closure(world.stores, refs)}
         assert bring_back(world).files == NEW

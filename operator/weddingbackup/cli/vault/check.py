@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from weddingbackup.vault.repair import Remove
     from weddingbackup.vault.rotate import Remover
 
+if TYPE_CHECKING:
+    from weddingbackup.vault.repair import Remove
+
 _MOST_FILES = 1000
 
 
