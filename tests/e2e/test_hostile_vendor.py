@@ -111,6 +111,8 @@ class TestRows:
         world.apply(world.policy(sources=[source], schedule={"suspend": True}))
         world.apply(world.backup("now"))
         blocked = world.wait("bj", "now", lambda body: "secrets" in str(body["status"]))
+        # A worker's own words about the table's rows would name it, too.
+        assert "does not share table" in str(blocked["status"]), blocked["status"]
         assert phase(blocked) != "Completed"
         assert not blocked["status"].get("manifest")
 
