@@ -14,6 +14,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from weddingbackup.rules.times import rfc3339
@@ -174,8 +175,9 @@ class _Check:
         self._result = Checked(tallies={store.location: Tally() for store in stores})
         self._opened: set[str] = set()
         self._doubted: set[str] = set()
-        self._mute = 0
         # Bits of locations whose MD5 was found to be none.
+        self._mute = 0
+        self._settled: set[tuple[str, str]] = set()
         self._silent: dict[str, TransientError] = {}
         self._lock = threading.Lock()
 
@@ -185,6 +187,7 @@ class _Check:
         answering = self._list()
         self._want(points, answering)
         self._want_keys(answering)
+        self._settle(answering)
         ask_all(answering, lambda s: self._look_over(s, len(answering)), Patience(len(answering)))
         self._lose(answering)
         self._result.findings = sorted(self._found.values())
@@ -273,10 +276,34 @@ class _Check:
                 for name in here or sorted(names)[:1]:
                     self._inventory.want(name, bit)
 
+    def _settle(self, stores: Sequence[Store]) -> None:
+        """Read whatever providers tell different MD5s of, wherever it should be.
+
+        One object after the other: where a provider tells something else than MD5s, the first one
+        shows it, and no further one is read.
+        """
+        for name, row in self._inventory.rows.items():
+            if self._disagree(row):
+                asked = [s for s in stores if row.wanted & self._inventory.bit(s.location)]
+                for store, looked in zip(
+                    asked, ask_all(asked, partial(self._look, name, row)), strict=True
+                ):
+                    if looked is None:
+                        self._settled.add((store.location, name))
+
+    def _disagree(self, row: Row) -> bool:
+        return len({copy.md5 for copy in row.told() if not copy.bit & self._mute}) > 1
+
     def _look_over(self, store: Store, locations: int) -> None:
         """Look at all that one location should hold, several objects at once."""
         bit = self._inventory.bit(store.location)
-        rows = iter([item for item in self._inventory.rows.items() if item[1].wanted & bit])
+        rows = iter(
+            [
+                (name, row)
+                for name, row in self._inventory.rows.items()
+                if row.wanted & bit and (store.location, name) not in self._settled
+            ]
+        )
         lock = threading.Lock()
         silence: list[TransientError] = []
 
@@ -287,7 +314,7 @@ class _Check:
                 if row is None:
                     return
                 try:
-                    self._look(store, bit, name, row)
+                    self._look(name, row, store)
                 except TransientError as error:
                     silence.append(error)
 
@@ -298,8 +325,8 @@ class _Check:
             why = f"not all could be looked at: {silence[0]}"
             self._note(store.location, "", Problem.UNREADABLE, why)
 
-    def _look(self, store: Store, bit: int, name: str, row: Row) -> None:
-        copies = row.copies(bit)
+    def _look(self, name: str, row: Row, store: Store) -> None:
+        copies = row.copies(self._inventory.bit(store.location))
         with self._lock:
             self._result.tallies[store.location].objects += 1
         if not copies:
@@ -308,7 +335,7 @@ class _Check:
             row.needed is None
             or name in self._doubted
             or self._sample.has(name)
-            or len({c.md5 for c in row.told() if not c.bit & self._mute}) > 1
+            or self._disagree(row)
         ):
             self._read(store, name, row, copies)
         elif row.needed not in {copy.size for copy in copies}:
