@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from azure.core.pipeline.transport import HttpTransport
 from google.auth.transport.requests import Request
 from google.oauth2 import service_account
 
@@ -77,6 +78,14 @@ class Remote:
     def store_that_gives_up(self) -> WireStore:
         """A store that has time for no second try."""
         return self.location.open_store(self.prefix, retry=Retry(deadline_seconds=0))
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDKs try again as ever, but without their pauses: a location that is cut off stays so."""
+    monkeypatch.setattr(HttpTransport, "sleep", lambda _, __: None)
+    shorter = gcs._RETRY.with_delay(initial=0.05, maximum=0.1).with_timeout(0.5)
+    monkeypatch.setattr(gcs, "_RETRY", shorter)
 
 
 @pytest.fixture(scope="session")
