@@ -4,11 +4,9 @@ Only the authority is the test's own: tokens stand for the scopes that the test 
 """
 
 import asyncio
-import gc
 import hashlib
 import ssl
 import threading
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -138,18 +136,17 @@ class Broker:
             self._server.should_exit = True
             self._thread.join(30)
             self._server = None
-            # Connections on which a TLS good-bye was still waited for: nobody closes them any more.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)
-                gc.collect()
 
 
 async def _serve(server: uvicorn.Server) -> None:
     await server.serve()
-    # TLS waits for the client's good-bye, and a client that keeps its connection says none.
-    for connection in list(server.server_state.connections):
-        connection.transport.abort()
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0)  # who was let in last gets its transport
+    # TLS waits for a handshake's other half, or for the good-bye of a client that keeps its connection
+    # and says none. Only the loop knows them all, and closes none of them at its own end.
+    transports: Mapping[int, asyncio.Transport] = getattr(asyncio.get_running_loop(), "_transports")  # noqa: B009
+    for transport in list(transports.values()):
+        transport.abort()
+    await asyncio.sleep(0)  # they close their sockets
 
 
 @contextmanager
