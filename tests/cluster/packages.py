@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster.processes import ClusterError
+from tests.tools import cache_folder, locked
 
 # A program of each package, by which one sees whether it is there.
 _PACKAGES = {
@@ -37,7 +38,8 @@ def ensure_packages() -> None:
             f"missing: {', '.join(missing)}. On a system without apt-get install Docker, or set "
             "KUBECONFIG to a cluster for tests."
         )
-    with _without_services():
+    # Two apt-gets at once do not wait for each other.
+    with locked(cache_folder() / "packages.lock"), _without_services():
         _apt_get("update", "-qq")
         _apt_get("install", "-y", "-qq", "--no-install-recommends", *missing)
 

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from tests.servers.process import ServerError
+from tests.tools import cache_folder, locked
 
 
 def ensure(*packages: str) -> None:
@@ -19,8 +20,10 @@ def ensure(*packages: str) -> None:
         return
     apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     keep_ours = ["-o", "Dpkg::Options::=--force-confold"]  # see configure()
-    _as_root([*apt, "update"])
-    _as_root([*apt, *keep_ours, "install", "--no-install-recommends", *missing])
+    # Two apt-gets at once do not wait for each other.
+    with locked(cache_folder() / "packages.lock"):
+        _as_root([*apt, "update"])
+        _as_root([*apt, *keep_ours, "install", "--no-install-recommends", *missing])
 
 
 def configure(path: str, text: str) -> None:

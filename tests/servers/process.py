@@ -1,6 +1,8 @@
 """Runs one server process: starts it, waits until it answers, ends it, and says why when it doesn't."""
 
+import errno
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 
 _STOP_SECONDS = 10
 _POLL_SECONDS = 0.05
+_PORTS = range(10_000, 30_000)
 
 
 class ServerError(RuntimeError):
@@ -58,11 +61,21 @@ def running(
 
 
 def free_port(host: str) -> int:
-    """A TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nobody listens on at this moment.
+
+    Of those that no kernel gives to outgoing connections: one of them could take it before its
+    server listens, or while that is away for a test.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
 
 
 def answers(host: str, port: int) -> bool:

@@ -60,7 +60,8 @@ class Toxiproxy:
 
     def proxy(self, name: str, url: str) -> Proxy:
         """A proxy in front of the server that a URL leads to."""
-        request = {"name": name, "listen": f"{self.host}:0", "upstream": urlsplit(url).netloc}
+        listen = f"{self.host}:{free_port(self.host)}"
+        request = {"name": name, "listen": listen, "upstream": urlsplit(url).netloc}
         listen = _call("POST", f"{self.api}/proxies", request)["listen"]
         return Proxy(self.api, name, self.host, int(listen.rpartition(":")[2]))
 
