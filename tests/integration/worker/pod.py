@@ -277,6 +277,25 @@ class Pod:
         """Run a worker to its end."""
         return self.start(work, task).wait()
 
+    def begin_restore(
+        self,
+        point: PointRef,
+        target: Path,
+        *,
+        until: str,
+        rate: int = 8000,
+    ) -> Running:
+        """Start a restore that takes a while, and wait until there is a file of this pattern.
+
+        Args:
+            rate: KiB a second that each location sends.
+        """
+        for location in self.locations.values():
+            location.proxy.toxic("bandwidth", "downstream", rate=rate)
+        job = self.start("restore", self.restore_task(point, target))
+        wait_until(lambda: any(target.rglob(until)), seconds=60, what=f"a file {until}")
+        return job
+
     def backup(self, *sources: SourceTask, quorum: int | None = None) -> Ended:
         """Make a point; it has to work."""
         ended = self.run("backup", self.backup_task(*sources, quorum=quorum))

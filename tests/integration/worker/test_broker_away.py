@@ -9,7 +9,6 @@ import pytest
 from tests.integration.worker import trees
 from tests.integration.worker.pod import Pod
 from tests.servers.locations import Location
-from tests.servers.process import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -50,11 +49,8 @@ def test_a_restore_waits_for_a_broker_that_is_away(
     worker = pod(three)
     source = trees.photographs(tmp_path / "source", count=24, size=8 * trees.MIB)
     made = worker.backup(worker.volume(source))
-    for location in three:
-        location.proxy.toxic("bandwidth", "downstream", rate=8000)
     target = tmp_path / "back"
-    job = worker.start("restore", worker.restore_task(made.point, target))
-    wait_until(lambda: any(target.rglob(".weddingbackup-*")), seconds=60, what="a file begun")
+    job = worker.begin_restore(made.point, target, until=".weddingbackup-*")
     stay_away(worker)
     back = job.wait()
     assert (back.code, trees.facts(target)) == (0, trees.facts(source)), back

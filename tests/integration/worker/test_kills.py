@@ -73,11 +73,8 @@ def test_a_killed_restore_leaves_no_file_that_is_not_whole(
 ) -> None:
     worker = pod(three)
     made = worker.backup(worker.volume(source))
-    for location in three:
-        location.proxy.toxic("bandwidth", "downstream", rate=3000)
     target = tmp_path / "back"
-    job = worker.start("restore", worker.restore_task(made.point, target))
-    wait_until(lambda: any(target.rglob(".weddingbackup-*")), seconds=60, what="a file begun")
+    job = worker.begin_restore(made.point, target, until=".weddingbackup-*", rate=3000)
     job.kill()
     whole = trees.facts(source)
     found = trees.facts(target)

@@ -9,7 +9,6 @@ import pytest
 from tests.integration.worker import trees
 from tests.integration.worker.pod import Ended, Pod
 from tests.servers.locations import Location
-from tests.servers.process import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -76,11 +75,8 @@ def test_a_location_that_drops_out_of_a_restore_is_done_without(
     worker = pod(three)
     source = trees.photographs(tmp_path / "source", count=5, size=8 * trees.MIB)
     made = worker.backup(worker.volume(source))
-    for location in three:
-        location.proxy.toxic("bandwidth", "downstream", rate=8000)
     target = tmp_path / "back"
-    job = worker.start("restore", worker.restore_task(made.point, target))
-    wait_until(lambda: any(target.rglob("*.jpg")), seconds=60, what="the first file")
+    job = worker.begin_restore(made.point, target, until="*.jpg")
     three[0].proxy.cut()
     three[1].proxy.cut()
     back = job.wait()
