@@ -97,7 +97,7 @@ class Sealers:
                 if not self._failure:
                     self._seal(mine, chunk)
             except BaseException as error:  # noqa: BLE001  raised again where chunks are submitted
-                self._failure = error
+                self._failure = self._failure or error
             finally:
                 del chunk
                 self._queue.task_done()

@@ -84,31 +84,34 @@ def test_killed_at_every_operation(ready: Callable[[], Vault]) -> None:
     assert number > 20
 
 
-def overtaking(vault: Vault, at: int) -> Killer:
-    """At this operation of a sweep, a whole other collection runs."""
+class Overtake(Killer):
+    """At this operation of a sweep, a whole other collection runs; `ended` says when it has."""
 
-    class Overtake(Killer):
-        def __call__(self, operation: str, _name: str) -> None:
-            if operation != "delete":
-                return
-            with self._lock:
-                self.left -= 1
-                mine = self.left == -1
-            if mine:
-                faults = [store.fault for store in vault.dated]
-                for store in vault.dated:
-                    store.fault = None
-                vault.collect()
-                for store, fault in zip(vault.dated, faults, strict=True):
-                    store.fault = fault
+    def __init__(self, vault: Vault, at: int) -> None:
+        super().__init__(at)
+        self._vault = vault
+        self.ended = threading.Event()
 
-    return Overtake(at)
+    def __call__(self, operation: str, _name: str) -> None:
+        if operation != "delete":
+            return
+        with self._lock:
+            self.left -= 1
+            mine = self.left == -1
+        if mine:
+            faults = [store.fault for store in self._vault.dated]
+            for store in self._vault.dated:
+                store.fault = None
+            self._vault.collect()
+            for store, fault in zip(self._vault.dated, faults, strict=True):
+                store.fault = fault
+            self.ended.set()
 
 
 @pytest.mark.parametrize("at", [0, 3, 10])
 def test_who_is_overtaken_removes_nothing_more(at: int) -> None:
     vault = ready_to_sweep(Vault)
-    fault = overtaking(vault, at)
+    fault = Overtake(vault, at)
     deleted: list[tuple[str, str]] = []
 
     def note(operation: str, name: str) -> None:
@@ -120,6 +123,8 @@ def test_who_is_overtaken_removes_nothing_more(at: int) -> None:
         store.fault = note
     with pytest.raises(FencedError, match="another collection"):
         vault.collect()
+    # One location's thread gives up while the other collection is still at work in another's.
+    assert fault.ended.wait(30)
     for store in vault.dated:
         store.fault = None
     # Those that had been let through before the other one began: at most one a thread.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -172,8 +173,12 @@ def test_a_marked_point_is_nobodys_parent() -> None:
 def test_a_job_whose_half_stored_point_is_marked_makes_a_new_one() -> None:
     vault = one_point()
 
+    taken = threading.Event()
+    vault.dated[0].after_put = lambda _, name: taken.set() if "half" in name else None
+
     def no_manifests(operation: str, name: str) -> None:
         if operation == "put" and name.startswith("snapshots/"):
+            assert taken.wait(30)  # at the first location, before the others end the backup
             raise TransientError("no answer", location="b")
 
     for store in vault.dated[1:]:
