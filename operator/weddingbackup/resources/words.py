@@ -49,3 +49,14 @@ class CheckLevel(StrEnum):
     """Also reads a share of the bytes."""
     FULL = "Full"
     """Reads every byte."""
+
+
+class Tier(StrEnum):
+    """How cheap an object lies, and how dear it is to read: the warmest first, in no provider's words."""
+
+    HOT = "Hot"
+    COOL = "Cool"
+    COLD = "Cold"
+    ARCHIVE = "Archive"
+    """At most providers it has to be asked back, and is away for hours."""
+    DEEP_ARCHIVE = "DeepArchive"

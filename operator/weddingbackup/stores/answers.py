@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weddingbackup.stores.errors import (
+    ArchivedError,
     CorruptError,
     DeniedError,
     ExistsError,
@@ -36,6 +37,14 @@ class _Rule:
 
 
 _RULES = (
+    _Rule(
+        # Of these, S3 says the first with 403, as it says "denied".
+        frozenset({"InvalidObjectState", "BlobArchived", "BlobBeingRehydrated"}),
+        frozenset(),
+        ArchivedError,
+        "{what} is archived, and can be read hours after it was asked back"
+        " (`weddingbackup vault tier --return POINT`)",
+    ),
     _Rule(
         frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"}),
         frozenset(),

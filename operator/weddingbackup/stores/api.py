@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from weddingbackup.resources.words import Tier
+
 LIFETIME: Final = timedelta(minutes=10)
 """How long a signed request may be used, at most."""
 
@@ -24,6 +26,10 @@ class ObjectInfo:
             has. None where it tells none. S3 encrypts with keys of KMS and then tells something else
             in its place: so two that differ are a reason to read, and no proof.
         sha256: 32 raw bytes, where the provider keeps them; `head` alone asks.
+        tier: how cheap it lies; None where the provider tells nothing that we know.
+        since: from when on it lies so, where the provider tells.
+        at_hand: whether it can be read now. False: archived, and not back yet.
+        returning: whether it was asked back.
     """
 
     name: str
@@ -31,6 +37,10 @@ class ObjectInfo:
     modified: datetime | None
     md5: bytes | None = None
     sha256: bytes | None = None
+    tier: Tier | None = None
+    since: datetime | None = None
+    at_hand: bool = True
+    returning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +144,25 @@ class Keeper(Grants, Protocol):
 
         Raises:
             DeniedError: a right is missing, or a lock holds it.
+        """
+
+    def set_tier(self, name: str, tier: Tier) -> None:
+        """Have the same bytes lie in a tier: the nearest that the provider has and is not colder.
+
+        The object keeps its name and can be read all the while, unless the tier is an archive.
+
+        Raises:
+            MissingError: there is no such object.
+            ArchivedError: it has to be asked back first.
+            DeniedError: a right is missing, or a lock holds it.
+            UnsupportedError: the location has no tiers, or would keep and charge both.
+        """
+
+    def request_return(self, name: str) -> None:
+        """Ask an archived object back; one that is at hand, or was asked for, is no error.
+
+        Raises:
+            MissingError: there is no such object.
         """
 
     def versioning(self) -> tuple[bool, bool]:

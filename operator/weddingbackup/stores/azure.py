@@ -3,7 +3,7 @@
 import base64
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -26,10 +26,12 @@ from azure.storage.blob import (
 )
 
 from weddingbackup.resources.tasks import LocationAccess
+from weddingbackup.resources.words import Provider, Tier
+from weddingbackup.rules import tiers
 from weddingbackup.stores import answers, names
 from weddingbackup.stores.api import LIFETIME, ObjectInfo, PutIntent, SignedRequest
 from weddingbackup.stores.base import BaseKeeper
-from weddingbackup.stores.errors import DeniedError, StoreError
+from weddingbackup.stores.errors import ArchivedError, DeniedError, StoreError
 
 _CREATE = BlobSasPermissions(create=True)  # not `write`: that may overwrite
 _READ = BlobSasPermissions(read=True)
@@ -96,13 +98,13 @@ class AzureKeeper(BaseKeeper):
         start = len(self._prefix)
         with self._errors():
             for blob in self._container.list_blobs(self._prefix + names.check_prefix(prefix)):
-                yield ObjectInfo(blob.name[start:], blob.size, blob.last_modified, _md5(blob))
+                yield _info(blob.name[start:], blob)
 
     def head(self, name: str) -> ObjectInfo:
         """One object's facts."""
         with self._errors(name):
             found = self._container.get_blob_client(self._path(name)).get_blob_properties()
-        return ObjectInfo(name, found.size, found.last_modified, _md5(found))
+        return _info(name, found)
 
     def delete(self, name: str) -> None:
         """Remove an object and its old versions."""
@@ -113,6 +115,19 @@ class AzureKeeper(BaseKeeper):
                 for blob in self._container.list_blobs(path, include=["versions"]):
                     if blob.name == path:
                         self._delete(path, blob.version_id)
+
+    def set_tier(self, name: str, tier: Tier) -> None:
+        """Set a blob's tier: it is the same version before and after, and a lock does not mind."""
+        wanted = tiers.storage_class(Provider.AZURE, tier).name
+        with self._errors(name):
+            client = self._container.get_blob_client(self._path(name))
+            client.set_standard_blob_tier(wanted)
+
+    def request_return(self, name: str) -> None:
+        """Set an archived blob's tier to hot, which it gets when it is back."""
+        if not self.head(name).at_hand:
+            with suppress(ArchivedError):  # it is on its way
+                self.set_tier(name, Tier.HOT)
 
     def versioning(self) -> tuple[bool, bool]:
         """Whether old versions are kept, and locks; False where we may not ask."""
@@ -252,6 +267,20 @@ def _credential(credentials: Mapping[str, str]) -> Any:
         )
     return WorkloadIdentityCredential(
         tenant_id=credentials.get("tenantId"), client_id=credentials.get("clientId"), **options
+    )
+
+
+def _info(name: str, blob: BlobProperties) -> ObjectInfo:
+    tier = tiers.tier_of(Provider.AZURE, str(getattr(blob.blob_tier, "value", blob.blob_tier)))
+    return ObjectInfo(
+        name,
+        blob.size,
+        blob.last_modified,
+        _md5(blob),
+        tier=tier,
+        since=blob.blob_tier_change_time or blob.last_modified,
+        at_hand=tier is not Tier.ARCHIVE,
+        returning=bool(blob.archive_status),
     )
 
 

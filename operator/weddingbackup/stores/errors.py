@@ -55,3 +55,10 @@ class CorruptError(StoreError):
 
 class UnsupportedError(StoreError):
     """The provider, as it is set up, cannot do what was asked."""
+
+
+class ArchivedError(StoreError):
+    """The object is there and whole as far as is known, and cannot be read before it was asked back.
+
+    It is neither missing nor damaged, nor are we denied it: another location may have it at hand.
+    """

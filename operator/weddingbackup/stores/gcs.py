@@ -19,6 +19,8 @@ from google.oauth2 import service_account
 from requests.adapters import HTTPAdapter
 
 from weddingbackup.resources.tasks import LocationAccess
+from weddingbackup.resources.words import Provider, Tier
+from weddingbackup.rules import tiers
 from weddingbackup.stores import answers, goog4, names
 from weddingbackup.stores.api import LIFETIME, ObjectInfo, PutIntent, SignedRequest
 from weddingbackup.stores.base import BaseKeeper
@@ -32,6 +34,7 @@ _SIGN_BLOB = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccount
 _SIGNING_THREADS = 32  # signBlob takes one at a time, and some 50 ms for each
 _TIMEOUT = (5, 20)  # to connect, to read; seconds
 _RETRY = DEFAULT_RETRY.with_timeout(10)
+_FIELDS = "name,size,updated,generation,md5Hash,storageClass"
 
 
 class ForeignCredentials(service_account.Credentials):
@@ -92,15 +95,14 @@ class GCSKeeper(BaseKeeper):
         """All objects whose names begin so, in byte order of the names."""
         with self._errors():
             for blob in self._blobs(self._prefix + names.check_prefix(prefix)):
-                name = blob.name[len(self._prefix) :]
-                yield ObjectInfo(name, blob.size, blob.updated, _md5(blob))
+                yield _info(blob.name[len(self._prefix) :], blob)
 
     def head(self, name: str) -> ObjectInfo:
         """One object's facts."""
         blob = self._blob(name)
         with self._errors(name):
             blob.reload(timeout=_TIMEOUT, retry=_RETRY)
-        return ObjectInfo(name, blob.size, blob.updated, _md5(blob))
+        return _info(name, blob)
 
     def delete(self, name: str) -> None:
         """Remove an object and its old versions."""
@@ -110,6 +112,28 @@ class GCSKeeper(BaseKeeper):
             for blob in self._blobs(path, versions=True):
                 if blob.name == path:
                     self._delete(blob)
+
+    def set_tier(self, name: str, tier: Tier) -> None:
+        """Have an object written anew in the class of this tier, by Google itself.
+
+        What was there becomes an old version where the bucket keeps those, and is removed.
+        """
+        blob = self._blob(name)
+        with self._errors(name):
+            blob.reload(timeout=_TIMEOUT, retry=_RETRY)
+            before = blob.generation
+            blob.update_storage_class(
+                tiers.storage_class(Provider.GCS, tier).name,
+                if_generation_match=before,  # what was removed meanwhile stays so
+                timeout=_TIMEOUT,
+                retry=_RETRY,
+            )
+            self._bucket.reload(timeout=_TIMEOUT, retry=_RETRY)
+            if self._bucket.versioning_enabled:
+                self._delete(self._bucket.blob(blob.name, generation=before))
+
+    def request_return(self, name: str) -> None:
+        """Nothing: all classes are read at once."""
 
     def versioning(self) -> tuple[bool, bool]:
         """Whether the bucket keeps old versions, and locks; False where we may not ask."""
@@ -196,7 +220,7 @@ class GCSKeeper(BaseKeeper):
             self._bucket,
             prefix=prefix,
             versions=versions,
-            fields="items(name,size,updated,generation,md5Hash),nextPageToken",
+            fields=f"items({_FIELDS}),nextPageToken",
             timeout=_TIMEOUT,
             retry=_RETRY,
         )
@@ -228,6 +252,17 @@ class GCSKeeper(BaseKeeper):
             raise answers.error(answers.Answer(401, "", str(error)), **where) from error
         except (requests.RequestException, TransportError, RetryError) as error:
             raise answers.no_answer(error, "no connection", **where) from error
+
+
+def _info(name: str, blob: storage.Blob) -> ObjectInfo:
+    return ObjectInfo(
+        name,
+        blob.size,
+        blob.updated,
+        _md5(blob),
+        tier=tiers.tier_of(Provider.GCS, blob.storage_class or ""),
+        since=blob.updated,  # moving it was storing it
+    )
 
 
 def _md5(blob: storage.Blob) -> bytes | None:

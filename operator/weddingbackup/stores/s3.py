@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,17 @@ from botocore.exceptions import (
 )
 
 from weddingbackup.resources.tasks import LocationAccess
-from weddingbackup.resources.words import Provider
+from weddingbackup.resources.words import Provider, Tier
+from weddingbackup.rules import tiers
 from weddingbackup.stores import answers, names
 from weddingbackup.stores.api import LIFETIME, ObjectInfo, PutIntent, SignedRequest
 from weddingbackup.stores.base import BaseKeeper
-from weddingbackup.stores.errors import DeniedError, StoreError, UnsupportedError
+from weddingbackup.stores.errors import (
+    ArchivedError,
+    DeniedError,
+    StoreError,
+    UnsupportedError,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -29,6 +36,8 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 20
 _ATTEMPTS = 3
+_BACK_DAYS = 7
+"""So long what was asked back of an archive can be read: time for a recovery, and for another try."""
 _MD5 = re.compile("[0-9a-f]{32}")
 
 
@@ -47,6 +56,7 @@ class S3Keeper(BaseKeeper):
     ) -> None:
         super().__init__(access, prefix, lifetime)
         self._bucket = access.bucket
+        self._provider = access.provider
         self._client: S3Client = boto3.session.Session().client(
             "s3",
             endpoint_url=access.endpoint,
@@ -73,26 +83,40 @@ class S3Keeper(BaseKeeper):
         start = len(self._prefix)
         with self._errors():
             for page in pages.paginate(
-                Bucket=self._bucket, Prefix=self._prefix + names.check_prefix(prefix)
+                Bucket=self._bucket,
+                Prefix=self._prefix + names.check_prefix(prefix),
+                **self._asking_for_returns,
             ):
                 for found in page.get("Contents", ()):
-                    yield ObjectInfo(
-                        found["Key"][start:],
-                        found["Size"],
-                        found["LastModified"],
-                        _md5(found.get("ETag", "")),
+                    restored = found.get("RestoreStatus", {})
+                    yield self._info(
+                        ObjectInfo(
+                            found["Key"][start:],
+                            found["Size"],
+                            found["LastModified"],
+                            _md5(found.get("ETag", "")),
+                        ),
+                        found.get("StorageClass"),
+                        is_back="RestoreExpiryDate" in restored,
+                        is_returning=restored.get("IsRestoreInProgress", False),
                     )
 
     def head(self, name: str) -> ObjectInfo:
         """One object's facts."""
         with self._errors(name):
             found = self._client.head_object(**self._where(name), ChecksumMode="ENABLED")
-        return ObjectInfo(
-            name,
-            found["ContentLength"],
-            found["LastModified"],
-            _md5(found.get("ETag", "")),
-            _sha256(found.get("ChecksumSHA256", "")),
+        restored = found.get("Restore", "")
+        return self._info(
+            ObjectInfo(
+                name,
+                found["ContentLength"],
+                found["LastModified"],
+                _md5(found.get("ETag", "")),
+                _sha256(found.get("ChecksumSHA256", "")),
+            ),
+            found.get("StorageClass"),
+            is_back='ongoing-request="false"' in restored,
+            is_returning='ongoing-request="true"' in restored,
         )
 
     def delete(self, name: str) -> None:
@@ -102,11 +126,52 @@ class S3Keeper(BaseKeeper):
             if not self._has_versions:
                 self._client.delete_object(**where)
                 return
-            pages = self._client.get_paginator("list_object_versions")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=where["Key"]):
-                for found in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
-                    if found["Key"] == where["Key"]:
-                        self._client.delete_object(**where, VersionId=found["VersionId"])
+        self._delete_versions(where)
+
+    def set_tier(self, name: str, tier: Tier) -> None:
+        """Copy an object onto itself in the class of this tier: S3 knows no other way.
+
+        What was there becomes an old version where the bucket keeps those, and is removed. A lock
+        would forbid that until it ends, and both would be paid: such a bucket is refused.
+        """
+        where = self._where(name)
+        if self._locks:
+            raise UnsupportedError(
+                f"{self.address} has an object lock, which would keep and charge every moved object"
+                " twice until it ends: have a lifecycle rule of the bucket move them",
+                location=self.location,
+                name=name,
+            )
+        with self._errors(name):
+            self._client.copy_object(
+                **where,
+                CopySource={"Bucket": self._bucket, "Key": where["Key"]},
+                StorageClass=tiers.storage_class(self._provider, tier).name,  # type: ignore[arg-type]
+            )
+        if self._has_versions:
+            self._delete_versions(where, old_only=True)
+
+    def request_return(self, name: str) -> None:
+        """Have an archived object's bytes laid out for some days."""
+        if self._provider is Provider.R2:
+            return  # it has no archive
+        try:
+            with self._errors(name):
+                self._client.restore_object(
+                    **self._where(name),
+                    RestoreRequest={
+                        "Days": _BACK_DAYS,
+                        "GlacierJobParameters": {"Tier": "Standard"},
+                    },
+                )
+        except ArchivedError:  # "invalid state" says here that its class is none to come back from
+            return
+        except StoreError as error:
+            cause = error.__cause__
+            if not isinstance(cause, ClientError) or (
+                cause.response["Error"].get("Code") != "RestoreAlreadyInProgress"
+            ):
+                raise
 
     def versioning(self) -> tuple[bool, bool]:
         """Whether the bucket keeps old versions, and locks; False where we may not ask."""
@@ -115,6 +180,35 @@ class S3Keeper(BaseKeeper):
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _delete_versions(self, where: Mapping[str, Any], *, old_only: bool = False) -> None:
+        pages = self._client.get_paginator("list_object_versions")
+        with self._errors(where["Key"].removeprefix(self._prefix)):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=where["Key"]):
+                for found in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
+                    if found["Key"] == where["Key"] and not (old_only and found["IsLatest"]):
+                        self._client.delete_object(**where, VersionId=found["VersionId"])
+
+    @property
+    def _asking_for_returns(self) -> dict[str, Any]:
+        """Have a listing say what was asked back; R2, which has no archive, need not understand it."""
+        if self._provider is Provider.R2:
+            return {}
+        return {"OptionalObjectAttributes": ["RestoreStatus"]}
+
+    def _info(
+        self, found: ObjectInfo, class_name: str | None, *, is_back: bool, is_returning: bool
+    ) -> ObjectInfo:
+        """Add how an object lies. Who names no class means the usual one."""
+        tier = tiers.tier_of(self._provider, class_name or "STANDARD")
+        away = tier is not None and tiers.return_seconds(self._provider, tier) > 0
+        return replace(
+            found,
+            tier=tier,
+            since=found.modified,  # moving it was storing it
+            at_hand=is_back or not away,
+            returning=is_returning,
+        )
 
     def _sign_put(self, put: PutIntent) -> SignedRequest:
         checksum = base64.b64encode(put.sha256).decode()
@@ -147,6 +241,10 @@ class S3Keeper(BaseKeeper):
         except (DeniedError, UnsupportedError):  # R2 has none, and says so
             return False
         return status is not None  # suspended: the versions from before are still there
+
+    @cached_property
+    def _locks(self) -> bool:
+        return self._has_lock()
 
     def _has_lock(self) -> bool:
         try:

@@ -1,7 +1,8 @@
 // Fake-gcs is a Google Cloud Storage for tests: fsouza/fake-gcs-server's handler, which believes
 // everybody, behind one that asks who is there. It knows one service account, hands out access
 // tokens for it, verifies V4 signatures by its key or its HMAC key with their expiry, and lets a signed put carry the
-// preconditions and checksums that the real service honours and the fake one ignores.
+// preconditions and checksums that the real service honours and the fake one ignores. A rewrite gets
+// the storage class that it asks for, which the fake one forgets.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"flag"
 	"fmt"
@@ -32,6 +34,8 @@ import (
 const publicHost = "gcs.invalid"
 
 const token = "/token"
+
+const rewrite = "/rewriteTo/"
 
 // server stands in front of the fake storage. A careless one ignores preconditions: its objects can
 // be overwritten, as at services that speak a protocol only in part.
@@ -94,6 +98,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.grant(w, r)
 	case r.URL.Query().Has("X-Goog-Algorithm"):
 		s.signed(w, r)
+	case r.Header.Get("Authorization") == "Bearer "+s.accessToken && strings.Contains(r.URL.Path, rewrite):
+		s.rewrite(w, r)
 	case r.Header.Get("Authorization") == "Bearer "+s.accessToken:
 		s.inner.ServeHTTP(w, r)
 	default:
@@ -101,6 +107,43 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprint(w, `{"error": {"code": 401, "message": "Invalid Credentials"}}`)
 	}
+}
+
+// rewrite copies an object, and then gives the copy the storage class that was asked for.
+func (s *server) rewrite(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	var wanted struct {
+		StorageClass string `json:"storageClass"`
+	}
+	_ = json.Unmarshal(body, &wanted)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	_, target, _ := strings.Cut(r.URL.EscapedPath(), rewrite)
+	copied := &answer{header: http.Header{}}
+	s.inner.ServeHTTP(copied, r)
+	if (copied.status == http.StatusOK || copied.status == 0) && wanted.StorageClass != "" {
+		address := "/storage/v1" + "/" + strings.TrimPrefix(target, "/")
+		change, _ := json.Marshal(wanted)
+		patch, err := http.NewRequest(http.MethodPatch, "http://"+publicHost+address, bytes.NewReader(change))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		patch.RequestURI = address
+		patched := &answer{header: http.Header{}}
+		s.inner.ServeHTTP(patched, patch)
+		if patched.status != http.StatusOK && patched.status != 0 {
+			copied = patched
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if copied.status != 0 {
+		w.WriteHeader(copied.status)
+	}
+	_, _ = w.Write(copied.body.Bytes())
 }
 
 // signed answers requests to signed URLs, as the XML API does.

@@ -4,6 +4,7 @@ import pytest
 
 from weddingbackup.stores import answers
 from weddingbackup.stores.errors import (
+    ArchivedError,
     CorruptError,
     DeniedError,
     ExistsError,
@@ -58,6 +59,16 @@ def test_each_refusal_has_its_type(status: int, code: str, kind: type[StoreError
     assert (found.location, found.name) == ("london", "packs/one")
     assert str(status) in str(found)
     assert code in str(found)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(403, "InvalidObjectState"), (409, "BlobArchived"), (409, "BlobBeingRehydrated")],
+)
+def test_archived_is_neither_denied_nor_missing(status: int, code: str) -> None:
+    found = error(status, code)
+    assert type(found) is ArchivedError
+    assert "asked back" in str(found)
 
 
 def test_a_missing_bucket_is_told_from_a_missing_object() -> None:
