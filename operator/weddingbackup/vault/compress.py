@@ -7,6 +7,7 @@ import threading
 import zstandard
 
 from weddingbackup.vault.errors import VaultDamageError
+from weddingbackup.vault.pack import MAX_CHUNK
 
 _LEVEL = 1  # higher levels cost more time than their bytes cost to send
 _SAMPLE = 32 * 1024
@@ -42,6 +43,9 @@ def decompress(name: str, data: bytes, size: int) -> bytes:
         VaultDamageError: it does not give this many bytes.
     """
     try:
+        # A frame says its size, and the decompressor would believe it whatever we allow.
+        if size > MAX_CHUNK or zstandard.frame_content_size(data) > size:
+            raise VaultDamageError(name, "a chunk decompresses to more than recorded")
         raw = _codecs.decompressor.decompress(data, max_output_size=size)
     except zstandard.ZstdError as error:
         raise VaultDamageError(name, f"a chunk cannot be decompressed ({error})") from None

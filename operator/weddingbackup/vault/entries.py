@@ -8,7 +8,7 @@ joined by `/`, and `b""` is the top itself.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -45,6 +45,12 @@ class EntryType(IntEnum):
     BLOCK_DEVICE = 7
 
 
+_Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Id = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+_Device = Annotated[int, msgspec.Meta(ge=0)]
+_Mode = Annotated[int, msgspec.Meta(ge=0, lt=0o10000)]
+
+
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One directory entry with its metadata; the order of the fields is part of the format.
 
@@ -70,17 +76,17 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     name: bytes
     type: EntryType
-    size: int = 0
-    mode: int = 0o644
-    uid: int = 0
-    gid: int = 0
+    size: _Size = 0
+    mode: _Mode = 0o644
+    uid: _Id = 0
+    gid: _Id = 0
     mtime_ns: int = 0
     ctime_ns: int = 0
     inode: int = 0
     device: int = 0
     links: int = 1
     target: bytes = b""
-    rdev: int = 0
+    rdev: _Device = 0
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     segments: tuple[tuple[int, int], ...] = ()
 
@@ -88,6 +94,15 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def stored_size(self) -> int:
         """Bytes that a reader delivers: all of them, or the data segments of a sparse file."""
         return sum(length for _, length in self.segments) if self.segments else self.size
+
+
+def is_possible(entry: Entry) -> bool:
+    """Whether a system's calls can take what an entry says beside its name.
+
+    Its numbers have bounds (above). No target of a link and no name of an attribute has a NUL: that
+    is no OSError, so one such entry would end a whole recovery.
+    """
+    return b"\0" not in entry.target and all(name and b"\0" not in name for name, _ in entry.xattrs)
 
 
 class SourceChangedError(Exception):

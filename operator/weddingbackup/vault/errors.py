@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from weddingbackup.vault.entries import shown
 
 if TYPE_CHECKING:
     from weddingbackup.vault.results import RestoreResult
+
+UNDECODABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What decoders raise for bytes that are none of theirs, or that are nested without end."""
 
 
 class VaultError(Exception):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from weddingbackup.vault.errors import RefusedError, VaultDamageError
+from weddingbackup.vault.errors import UNDECODABLE, RefusedError, VaultDamageError
 from weddingbackup.vault.names import FORMAT
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def check_format(data: bytes) -> bytes:
         members = msgspec.json.decode(data, type=dict[str, Any])
         whole = members.pop("checksum", None) == _checksum(members)
         document = msgspec.convert(members, _Format)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except UNDECODABLE as error:
         raise VaultDamageError(FORMAT, f"it is no format document ({error})") from None
     if not whole:
         raise VaultDamageError(FORMAT, "its checksum does not match")

@@ -81,6 +81,8 @@ class Place:
         data = self.index.seal_of(self.pack).open(name, self.ordinal, sealed)
         if self.flags & FLAG_ZSTD:
             data = decompress(name, data, self.raw)
+        elif len(data) != self.raw:
+            raise VaultDamageError(name, "a chunk has another size than recorded")
         if chunk_id(chunk_key, data) != self.chunk_id:
             raise VaultDamageError(name, "a chunk opens to other data than its id says")
         return data

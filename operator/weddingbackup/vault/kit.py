@@ -8,7 +8,6 @@ live in the kit only, never in a store: who destroys them has erased the vault.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import os
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from weddingbackup.vault.errors import RefusedError, VaultError
+from weddingbackup.vault.errors import UNDECODABLE, RefusedError, VaultError
 from weddingbackup.vault.format import check_format, encode_format
 from weddingbackup.vault.keyring import ID_SIZE, SECRET_SIZE, DataKey, Keyring
 from weddingbackup.vault.names import FORMAT, KEY_CLASSES, KEYS, data_key_name
@@ -130,7 +129,7 @@ class Kit:
                 wire.sealing,
             )
             well_formed = len(bytes.fromhex(kit.vault_id)) == ID_SIZE and FORMAT in kit.objects
-        except (msgspec.MsgspecError, binascii.Error, ValueError) as error:
+        except UNDECODABLE as error:
             raise VaultError(f"this is no recovery kit: {error}") from None
         if wire.version != _VERSION:
             raise VaultError(

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from weddingbackup.resources.words import DataClass
-from weddingbackup.vault.entries import Entry
-from weddingbackup.vault.errors import VaultDamageError
+from weddingbackup.vault.entries import Entry, is_possible
+from weddingbackup.vault.errors import UNDECODABLE, VaultDamageError
 from weddingbackup.vault.names import VAULT_CLASS, index_name, snapshot_prefix, verify
 from weddingbackup.vault.seal import HEADER_SIZE, LAST_ORDINAL, Header, Kind
 
@@ -74,6 +74,11 @@ class Plain(msgspec.Struct, frozen=True, array_like=True):
     locations: tuple[str, ...]
     sources: tuple[PlainSource, ...]
 
+    @property
+    def times(self) -> tuple[datetime, ...]:
+        """All of them."""
+        return self.scheduled_at, self.started_at, self.point_time
+
 
 class SealedSource(msgspec.Struct, frozen=True, array_like=True):
     """One source as its owner may see it; in the order of the plain part.
@@ -120,16 +125,15 @@ def read_plain(name: str, data: bytes) -> tuple[bytes, Plain]:
     """
     verify(name, data)
     header, shown, _ = _parts(name, data)
-    try:
-        plain = _plain_decoder.decode(shown)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise VaultDamageError(name, f"its plain part cannot be read ({error})") from None
+    plain = _plain(name, shown)
     refs = [ref for source in plain.sources for ref in source.indexes]
     names = {source.name for source in plain.sources}
     if (
         any(len(ref.digest) != _DIGEST_SIZE for ref in refs)
         or len(names) != len(plain.sources)
         or not 1 <= plain.quorum <= len(plain.locations)
+        # Points are sorted by time: one without a zone cannot be compared with the others.
+        or any(time.utcoffset() != timedelta() for time in plain.times)
         or not name.startswith(snapshot_prefix(plain.job_uid, plain.scheduled_at))
     ):
         raise VaultDamageError(name, "its plain part makes no sense")
@@ -147,9 +151,21 @@ def open_body(keyring: Keyring, name: str, data: bytes) -> Body:
     bound = hashlib.sha256(shown).digest()
     raw = keyring.seal_of(name, header).open(name, LAST_ORDINAL, sealed, bound=bound)
     try:
-        return _body_decoder.decode(raw)
-    except (msgspec.MsgspecError, ValueError) as error:
+        body = _body_decoder.decode(raw)
+    except UNDECODABLE as error:
         raise VaultDamageError(name, f"its body cannot be read ({error})") from None
+    if len(body.sources) != len(_plain(name, shown).sources) or not all(
+        is_possible(source.root) for source in body.sources
+    ):
+        raise VaultDamageError(name, "its body makes no sense")
+    return body
+
+
+def _plain(name: str, shown: bytes) -> Plain:
+    try:
+        return _plain_decoder.decode(shown)
+    except UNDECODABLE as error:
+        raise VaultDamageError(name, f"its plain part cannot be read ({error})") from None
 
 
 def _parts(name: str, data: bytes) -> tuple[Header, bytes, bytes]:

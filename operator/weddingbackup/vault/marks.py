@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from weddingbackup.stores.errors import ExistsError, StoreError
-from weddingbackup.vault.errors import QuorumError, VaultDamageError, VaultError
+from weddingbackup.vault.errors import UNDECODABLE, QuorumError, VaultDamageError, VaultError
 from weddingbackup.vault.names import (
     INDEXES,
     PACKS,
@@ -171,7 +171,7 @@ def read_mark(name: str, data: bytes) -> Mark:
     try:
         body = _decoder.decode(data)
         whole = _encoder.encode(body) == data  # one value, one byte string
-    except (msgspec.MsgspecError, ValueError) as error:
+    except UNDECODABLE as error:
         raise VaultDamageError(name, f"it is no mark ({error})") from None
     if (
         not whole

@@ -30,10 +30,11 @@ KEY_CLASSES: tuple[str, ...] = (VAULT_CLASS, *DataClass)
 
 LAST_REPLACEMENT = 9
 
-_DIGEST = re.compile(r"[0-9a-f]{64}$")
-_REPLACEMENT = re.compile(r"\.r[1-9]$")
+# `\Z`: `$` would also match before a newline at the end, and anybody may store such a name.
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_REPLACEMENT = re.compile(r"\.r[1-9]\Z")
 _KEY = re.compile(r"(keys/[a-z]+-[0-9a-f]{32})-[0-9a-f]{64}(?:\.r[1-9])?")
-_SNAPSHOT = re.compile(r"snapshots/\d{4}/\d{2}/\d{2}/([a-z0-9-]{1,64})-[0-9a-f]{64}$")
+_SNAPSHOT = re.compile(r"snapshots/\d{4}/\d{2}/\d{2}/([a-z0-9-]{1,64})-[0-9a-f]{64}")
 
 
 def key_name(class_name: str, key_id: bytes, sealed: bytes) -> str:

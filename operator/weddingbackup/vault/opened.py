@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from weddingbackup.vault.catalog import Point, find_point
 from weddingbackup.vault.chunks import Finder, TreeReader, load_indexes
-from weddingbackup.vault.errors import RefusedError
+from weddingbackup.vault.errors import UNDECODABLE, RefusedError, VaultDamageError
 from weddingbackup.vault.fetch import Fetcher
 from weddingbackup.vault.manifest import open_body
 
@@ -63,8 +64,17 @@ class OpenedSource:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the source recorded of itself; see `Source.facts`."""
-        found: dict[str, Any] = json.loads(self.sealed.facts)
+        """What the source recorded of itself; see `Source.facts`.
+
+        Raises:
+            VaultDamageError: it recorded nonsense.
+        """
+        try:
+            found: dict[str, Any] = msgspec.json.decode(self.sealed.facts, type=dict[str, Any])
+        except UNDECODABLE as error:
+            raise VaultDamageError(
+                self.point.manifest, f"the facts of {self.plain.name} cannot be read ({error})"
+            ) from None
         return found
 
     def data(self) -> Finder:

@@ -38,6 +38,9 @@ STREAMS = 4
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors of a target that no other file escapes."""
 
+_BLOCK = 1 << 20
+_TOO_SHORT = "an extent of a file is longer than its chunk"
+
 
 def restore(
     vault: Vault,
@@ -97,9 +100,12 @@ def read_file(vault: Vault, point: Point | PointRef, source: str, path: bytes) -
         if place is None:
             raise VaultDamageError(opened.point.manifest, "no index names a chunk of this file")
         data = _fetch_one(opened, place)
-        yield bytes(piece.offset - end) + data[piece.start : piece.start + piece.length]
+        if not _holds(data, piece):
+            raise VaultDamageError(opened.point.manifest, _TOO_SHORT)
+        yield from _zeros(piece.offset - end)
+        yield data[piece.start : piece.start + piece.length]
         end = piece.offset + piece.length
-    yield bytes(item.entry.size - end)
+    yield from _zeros(item.entry.size - end)
 
 
 class _Restore:
@@ -229,7 +235,11 @@ class _Restore:
                 continue
             view = memoryview(data)
             for piece in parts:
-                self._write(piece, view[piece.start : piece.start + piece.length])
+                if _holds(data, piece):
+                    self._write(piece, view[piece.start : piece.start + piece.length])
+                else:
+                    manifest = self._opened.point.manifest
+                    self._abort(piece.job, VaultDamageError(manifest, _TOO_SHORT))
 
     def _write(self, piece: Piece, data: memoryview) -> None:
         job = piece.job
@@ -313,6 +323,17 @@ class _Restore:
                 self._target.finish_directory(path, entry)
             except OSError as error:
                 self._fail(path, error)
+
+
+def _holds(chunk: bytes, piece: Piece) -> bool:
+    """Whether a chunk has all that a file's extent says of it."""
+    return piece.start + piece.length <= len(chunk)
+
+
+def _zeros(count: int) -> Iterator[bytes]:
+    """A hole, which may be larger than memory."""
+    for start in range(0, count, _BLOCK):
+        yield bytes(min(_BLOCK, count - start))
 
 
 def _fetch_one(opened: OpenedSource, place: Place) -> bytes:

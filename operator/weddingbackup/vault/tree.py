@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from weddingbackup.vault.entries import Entry, EntryType
-from weddingbackup.vault.errors import VaultDamageError
+from weddingbackup.vault.entries import Entry, EntryType, is_possible
+from weddingbackup.vault.errors import UNDECODABLE, VaultDamageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -117,7 +117,7 @@ def decode(name: str, data: bytes) -> list[Item] | list[bytes]:
     """
     try:
         decoded = _decoder.decode(data)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except UNDECODABLE as error:
         raise VaultDamageError(name, f"a tree node cannot be read ({error})") from None
     if isinstance(decoded, _Node):
         return _split_ids(name, decoded.pages)
@@ -136,6 +136,8 @@ def _items(name: str, page: _Page) -> Iterator[Item]:
         for entry in page.entries:
             if not _is_name(entry.name) or entry.name <= last:
                 raise VaultDamageError(name, f"a tree holds the impossible name {entry.name!r}")
+            if not is_possible(entry):
+                raise VaultDamageError(name, f"what a tree says of {entry.name!r} is impossible")
             last = entry.name
             if entry.type == EntryType.DIRECTORY:
                 yield Item(entry, next(children))

@@ -66,8 +66,8 @@ _names = st.binary(min_size=1, max_size=20).filter(
 def items(draw: st.DrawFn, name: bytes) -> Item:
     kind = draw(st.sampled_from(EntryType))
     fields: dict[str, Any] = {
-        field: draw(_number) for field in ("uid", "gid", "mtime_ns", "ctime_ns", "inode", "rdev")
-    }
+        field: draw(_number) for field in ("mtime_ns", "ctime_ns", "inode", "rdev")
+    } | {field: draw(st.integers(0, 2**32 - 1)) for field in ("uid", "gid")}
     xattrs = tuple(draw(st.lists(st.tuples(_names, st.binary(max_size=9)), max_size=2)))
     extents: tuple[tuple[bytes, int, int], ...] = ()
     if kind == EntryType.FILE:
