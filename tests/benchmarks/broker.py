@@ -14,7 +14,6 @@ S3 server do not. Prints a table; writes `tests/benchmarks/out/broker.json`, wit
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,16 +21,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.benchmarks import measure, transfer
-from tests.benchmarks.engine import OUT, say
+from tests.benchmarks import measure, report, transfer
 from tests.benchmarks.measure import Run, Spread
+from tests.benchmarks.report import say
 from tests.servers.broker import token_for
 from tests.servers.gcs import ACCOUNT, HMAC, private_pem
 from tests.servers.identity import iam
@@ -201,12 +199,8 @@ def figures(
             name: version(name)
             for name in ("wedding-backup-operator", "boto3", "urllib3", "uvicorn")
         },
-        "machine": {
-            "cpus": len(os.sched_getaffinity(0)),
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-        },
-        "measured": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "machine": report.machine(),
+        "measured": report.now(),
         "runs": {
             step: {
                 party: {
@@ -240,10 +234,7 @@ def main(arguments: Sequence[str]) -> int:
                 moves, costs = move(broker, work, server.buckets / _BUCKET, rounds)
                 signatures = sign(broker, seconds)
     found = figures(moves, costs, signatures)
-    OUT.mkdir(exist_ok=True)
-    file = OUT / ("broker-short.json" if options.short else "broker.json")
-    file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    say("".join(f"{key:28} {value}\n" for key, value in found.items() if "_" in key) + str(file))
+    report.write(report.out("broker", short=options.short), found)
     return 0
 
 

@@ -43,6 +43,13 @@ def large_files(top: Path, *, mebibytes: int, seed: int = 1) -> None:
         _write(top / f"text-{number:03}.txt", source.text(4 * MIB))
 
 
+def original(work: Path, *, short: bool) -> Path:
+    """Make the large files that most cases are about, 1 GiB or, in short, 64 MiB; gives their top."""
+    top = work / "data"
+    large_files(top, mebibytes=64 if short else 1024)
+    return top
+
+
 def small_files(top: Path, *, count: int, seed: int = 2) -> None:
     """Files of 0.2 to 8 kB, a thousand a directory, every fourth text."""
     source = _Bytes(seed)
@@ -65,6 +72,17 @@ def _write(path: Path, data: bytes) -> None:
 def total(top: Path) -> int:
     """Give the bytes of all files."""
     return sum(path.stat().st_size for path in top.rglob("*") if path.is_file())
+
+
+def require_same(before: Path, after: Path, who: str) -> None:
+    """Make sure that a restored tree is the original.
+
+    Raises:
+        AssertionError: it is not; the message says where.
+    """
+    if problems := differences(before, after):
+        text = "\n".join(problems[:20])
+        raise AssertionError(f"{who} brought back something else:\n{text}")
 
 
 def differences(before: Path, after: Path) -> list[str]:

@@ -1,16 +1,22 @@
 """Runs programs and says what they cost; sums up what several runs say.
 
 A run's figures are the kernel's own account of the process and its children (`os.wait4`): wall
-clock around it, user and system CPU, and the largest resident set of any one process.
+clock around it, user and system CPU, and the largest resident set of any one process. Beside them
+stands what the servers and links that this process runs used of the same processors meanwhile.
 """
 
 import os
 import statistics
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from tests.benchmarks.report import say
+
+QUANTITIES = ("wall", "user", "system", "cpu", "memory", "servers")
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class RunError(RuntimeError):
@@ -19,17 +25,28 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run cost: seconds, seconds of CPU, MiB."""
+    """What one run cost: seconds, seconds of CPU, MiB; and the CPU that its servers used.
+
+    Attributes:
+        began: when, in seconds since the epoch.
+    """
 
     wall: float
-    user: float
-    system: float
-    memory: float
+    user: float = 0.0
+    system: float = 0.0
+    memory: float = 0.0
+    servers: float = 0.0
+    began: float = 0.0
+
+    @property
+    def cpu(self) -> float:
+        """User and system."""
+        return self.user + self.system
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Several runs of one figure."""
+    """Several runs of one quantity."""
 
     median: float
     least: float
@@ -38,6 +55,11 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         return cls(statistics.median(values), min(values), max(values))
+
+
+Spreads = dict[str, Spread]  # quantity → spread
+Results = dict[str, dict[str, Spreads]]  # step → party → spreads
+Party = Callable[[str], Mapping[str, Run]]  # a name that nothing has yet → step → run
 
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str], log: Path) -> Run:
@@ -49,8 +71,9 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str], log: Path
         RunError: it failed.
     """
     os.sync()
+    before = _children()
     with log.open("wb") as output:
-        start = time.perf_counter()
+        began, start = time.time(), time.perf_counter()
         process = subprocess.Popen(  # what it cost is asked of wait4, so `run` won't do
             command,
             stdin=subprocess.DEVNULL,
@@ -61,23 +84,69 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str], log: Path
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
+    after = _children()
     if process.returncode:
         said = log.read_bytes()[-2000:].decode("utf-8", "replace")
         raise RunError(f"{' '.join(map(str, command))} ended with {process.returncode}:\n{said}")
-    return Run(wall, usage.ru_utime, usage.ru_stime, usage.ru_maxrss / 1024)
+    servers = sum(seconds - before[pid] for pid, seconds in after.items() if pid in before)
+    return Run(wall, usage.ru_utime, usage.ru_stime, usage.ru_maxrss / 1024, servers, began)
 
 
-def spreads(runs: Sequence[Run]) -> dict[str, Spread]:
-    """Give the spread of each figure."""
+def _children() -> dict[int, float]:
+    """The CPU seconds that each process has had which we run now."""
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            found[int(pid)] = (int(fields[11]) + int(fields[12])) / _TICKS
+    return found
+
+
+def compare(parties: Mapping[str, Party], rounds: int) -> Results:
+    """Let the parties take turns, a round to warm up and then so many; gives what these cost."""
+    runs: dict[str, dict[str, list[Run]]] = {}
+    for number, turn in enumerate(turns(list(parties), rounds + 1)):
+        for name in turn:
+            cost = parties[name](f"{name.replace(' ', '-')}-{number}")
+            told = ", ".join(f"{step} {one.wall:.2f} s" for step, one in cost.items())
+            say(f"  {number or 'warm-up'} {name}: {told}")
+            if number:
+                for step, one in cost.items():
+                    runs.setdefault(step, {}).setdefault(name, []).append(one)
     return {
-        figure: Spread.of([getattr(one, figure) for one in runs])
-        for figure in ("wall", "user", "system", "memory")
+        step: {name: spreads(found) for name, found in by_name.items()}
+        for step, by_name in runs.items()
     }
 
 
-def ratio(theirs: Sequence[Run], ours: Sequence[Run], figure: str) -> float:
-    """Give how many times more they need than we: the ratio of the medians."""
-    return spreads(theirs)[figure].median / spreads(ours)[figure].median
+def spreads(runs: Sequence[Run]) -> Spreads:
+    """Give the spread of each quantity."""
+    return {
+        quantity: Spread.of([round(getattr(one, quantity), 3) for one in runs])
+        for quantity in QUANTITIES
+    }
+
+
+def to_json(results: Results) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Give results as they are kept."""
+    return {
+        step: {
+            party: {quantity: asdict(spread) for quantity, spread in found.items()}
+            for party, found in by_party.items()
+        }
+        for step, by_party in results.items()
+    }
+
+
+def from_json(kept: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]) -> Results:
+    """Read results that were kept."""
+    return {
+        step: {
+            party: {quantity: Spread(**spread) for quantity, spread in found.items()}
+            for party, found in by_party.items()
+        }
+        for step, by_party in kept.items()
+    }
 
 
 def turns(names: Sequence[str], rounds: int) -> list[list[str]]:

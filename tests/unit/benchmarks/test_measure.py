@@ -1,27 +1,28 @@
 """What the benchmarks make of their runs."""
 
+import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import data, engine
-from tests.benchmarks.measure import Run, RunError, Spread, ratio, run, turns
-
-
-def runs(*walls: float) -> list[Run]:
-    return [Run(wall, wall / 2, 0.0, 100.0) for wall in walls]
+from tests.benchmarks import data
+from tests.benchmarks.measure import (
+    Run,
+    RunError,
+    Spread,
+    compare,
+    from_json,
+    run,
+    to_json,
+    turns,
+)
 
 
 def test_a_spread_is_the_median_and_the_ends() -> None:
     assert Spread.of([5, 1, 2, 9, 3]) == Spread(median=3, least=1, most=9)
-
-
-def test_a_ratio_is_theirs_over_ours() -> None:
-    theirs, ours = runs(6, 5, 100), runs(2, 3, 1)
-    assert ratio(theirs, ours, "wall") == 3
-    assert ratio(theirs, ours, "user") == 3
 
 
 def test_each_begins_as_often_as_the_other() -> None:
@@ -41,27 +42,20 @@ def test_a_run_that_fails_says_what_the_program_said(tmp_path: Path) -> None:
         run(["sh", "-c", "echo $WHAT; exit 3"], {"WHAT": "no luck"}, tmp_path / "log")
 
 
-def test_the_figures_have_the_names_that_are_promised() -> None:
-    results = {
-        "large": {
-            "backup": {"ours": runs(2, 2, 2), "restic": runs(6, 5, 7)},
-            "restore": {"ours": runs(2), "restic": runs(3)},
-        },
-        "small": {
-            "backup": {"ours": runs(1), "restic": runs(4)},
-            "restore": {"ours": [Run(2, 1, 1, 321.4)], "restic": runs(5)},
-        },
-    }
-    found = engine.figures(results, {"ours": "1", "restic": "2"})
-    assert {key: value for key, value in found.items() if "_" in key} == {
-        "backup_ratio": 3,
-        "restore_ratio": 1.5,
-        "cpu_ratio": 3,
-        "small_backup_ratio": 4,
-        "small_restore_ratio": 2.5,
-        "peak_memory_mib": 321.4,
-    }
-    assert "5.00-7.00" in engine.table(results)
+def test_runs_are_summed_up_by_step_and_party_without_the_warm_up() -> None:
+    walls = {"a": iter([9, 1, 2, 3]), "b": iter([8, 6, 5, 4])}
+    seen = []
+
+    def party(name: str, turn: str) -> dict[str, Run]:
+        seen.append(turn)
+        return {"backup": Run(next(walls[name]), user=1, system=0.5)}
+
+    found = compare({name: partial(party, name) for name in walls}, rounds=3)
+    assert found["backup"]["a"]["wall"] == Spread(median=2, least=1, most=3)
+    assert found["backup"]["b"]["wall"] == Spread(median=5, least=4, most=6)
+    assert found["backup"]["b"]["cpu"].median == 1.5
+    assert seen == ["a-0", "b-0", "b-1", "a-1", "a-2", "b-2", "b-3", "a-3"]
+    assert from_json(json.loads(json.dumps(to_json(found)))) == found
 
 
 def test_data_are_the_same_each_time_and_differences_are_seen(tmp_path: Path) -> None:
@@ -84,3 +78,5 @@ def test_data_are_the_same_each_time_and_differences_are_seen(tmp_path: Path) ->
         "000/002.bin: mode",
         "000/004.bin: time",
     ]
+    with pytest.raises(AssertionError, match=r"(?s)restic brought back.*002\.bin: mode"):
+        data.require_same(one, other, "restic")
