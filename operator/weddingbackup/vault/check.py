@@ -18,7 +18,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from weddingbackup.rules.times import rfc3339
-from weddingbackup.stores.errors import CorruptError, MissingError, StoreError, TransientError
+from weddingbackup.stores.errors import (
+    ArchivedError,
+    CorruptError,
+    MissingError,
+    StoreError,
+    TransientError,
+)
 from weddingbackup.vault.catalog import catalog
 from weddingbackup.vault.compress import decompress
 from weddingbackup.vault.errors import VaultDamageError
@@ -85,10 +91,16 @@ class Finding:
 
 @dataclass(slots=True)
 class Tally:
-    """What was looked at, at one location: objects, and bytes that were read."""
+    """What was looked at, at one location.
+
+    Attributes:
+        bytes: that were read.
+        archived: objects that could not be read since they are archived: nothing is known of them.
+    """
 
     objects: int = 0
     bytes: int = 0
+    archived: int = 0
 
 
 @dataclass(slots=True)
@@ -347,7 +359,7 @@ class _Check:
     def _read(self, store: Store, name: str, row: Row, copies: list[Copy]) -> None:
         """Read an object's copies at one location: one must verify, and bad ones be known."""
         finding = (Problem.UNREADABLE, "no copy of it could be read there")
-        bad, good = False, False
+        bad, good, archived = False, False, False
         for copy in copies:
             try:
                 data = store.get(replacement(name, copy.number))
@@ -362,20 +374,29 @@ class _Check:
                 finding, bad = (problem, str(error)), True
             except TransientError:
                 raise
+            except ArchivedError:
+                archived = True
             except StoreError as error:
                 gone = isinstance(error, MissingError)
                 problem = Problem.MISSING if gone else Problem.UNREADABLE
                 finding = finding if bad else (problem, str(error))
             else:
-                if copy.md5 and hashlib.md5(data, usedforsecurity=False).digest() != copy.md5:
-                    with self._lock:
-                        self._mute |= copy.bit
+                self._compare(copy, data)
                 self._open(name, data)
                 good = True
-        if not good:
+        if archived and not good:
+            with self._lock:
+                self._result.tallies[store.location].archived += 1
+        elif not good:
             self._note(store.location, name, *finding)
         elif bad or (name == FORMAT and copies[0].number):
             self._supersede(store.location, name)
+
+    def _compare(self, copy: Copy, data: bytes) -> None:
+        """Learn whether a location tells MD5s, from good bytes."""
+        if copy.md5 and hashlib.md5(data, usedforsecurity=False).digest() != copy.md5:
+            with self._lock:
+                self._mute |= copy.bit
 
     def _open(self, name: str, data: bytes) -> None:
         """With keys: open what verified, once, since it has the same bytes at every location."""

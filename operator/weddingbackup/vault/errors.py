@@ -9,6 +9,7 @@ import msgspec
 from weddingbackup.vault.entries import shown
 
 if TYPE_CHECKING:
+    from weddingbackup.stores.errors import ArchivedError
     from weddingbackup.vault.results import RestoreResult
 
 UNDECODABLE = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -45,11 +46,16 @@ class QuorumError(VaultError):
 
 
 class RestoreIncompleteError(VaultError):
-    """Some files could not be brought back; all others were. `result.failed` names them."""
+    """Some files could not be brought back; all others were. `result.failed` names them.
 
-    def __init__(self, result: RestoreResult) -> None:
+    Attributes:
+        archived: why one of them could not, where it is archived: asking again helps once it is back.
+    """
+
+    def __init__(self, result: RestoreResult, archived: ArchivedError | None = None) -> None:
         """Take the whole result."""
         path, problem = result.failed[0]
         more = f", and {len(result.failed) - 1} more" if len(result.failed) > 1 else ""
         super().__init__(f"could not bring back {shown(path)}: {problem}{more}")
         self.result = result
+        self.archived = archived

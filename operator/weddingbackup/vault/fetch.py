@@ -7,7 +7,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from weddingbackup.stores.errors import CorruptError, MissingError, StoreError, TransientError
+from weddingbackup.stores.errors import (
+    ArchivedError,
+    CorruptError,
+    MissingError,
+    StoreError,
+    TransientError,
+)
 from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.names import LAST_REPLACEMENT, replacement
 
@@ -32,12 +38,13 @@ class _Lane:
     speed: float = _FIRST_GUESS
     outstanding: int = 0
     silent: bool = False
+    archived: bool = False
     bad: set[str] = field(default_factory=set)
 
-    def rank(self, name: str, size: int) -> tuple[bool, bool, bool, float]:
-        """Who is asked first: who answers, has good bytes, should have them, is done soonest."""
+    def rank(self, name: str, size: int) -> tuple[bool, bool, bool, bool, float]:
+        """Who is asked first: who answers, has good bytes, at hand, should have them, is done soonest."""
         seconds = (self.outstanding + size) / self.speed
-        return self.silent, name in self.bad, not self.holder, seconds
+        return self.silent, name in self.bad, self.archived, not self.holder, seconds
 
 
 class Fetcher:
@@ -71,6 +78,7 @@ class Fetcher:
 
         Raises:
             VaultDamageError: copies answered, and none is good; or nobody has one.
+            ArchivedError: one has it archived, and none has it good and at hand.
             StoreError: no location answers.
         """
         failure: StoreError | VaultDamageError | None = None
@@ -86,10 +94,9 @@ class Fetcher:
                     failure = failure or error
                     if not number:
                         self._report(lane, name)
-                except (VaultDamageError, CorruptError) as error:
+                except (VaultDamageError, CorruptError, ArchivedError) as error:
                     found = True
-                    self._report(lane, replacement(name, number))
-                    failure = error
+                    failure = self._pass_over(lane, replacement(name, number), error, failure)
                 except StoreError as error:
                     lane.silent = lane.silent or isinstance(error, TransientError)
                     # Who did not answer may have it: that says more than another's "missing".
@@ -131,6 +138,21 @@ class Fetcher:
         if self._progress:
             self._progress.moved(lane.store.location, length)
         return data
+
+    def _pass_over(
+        self,
+        lane: _Lane,
+        name: str,
+        error: StoreError | VaultDamageError,
+        failure: StoreError | VaultDamageError | None,
+    ) -> StoreError | VaultDamageError:
+        """Note why there were no good bytes; give what says the most of all that went wrong so far."""
+        if isinstance(error, ArchivedError):
+            # Who has archived one has archived others: who has them at hand is asked first.
+            lane.archived = True
+            return error
+        self._report(lane, name)
+        return failure if isinstance(failure, ArchivedError) else error
 
     def _report(self, lane: _Lane, name: str) -> None:
         # Who has one bad range of an object is asked last for its others, which may be good.

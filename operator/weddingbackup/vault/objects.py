@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, TypeVar
 
 from weddingbackup.stores.errors import (
+    ArchivedError,
     CorruptError,
     ExistsError,
     MissingError,
@@ -62,7 +63,8 @@ def get_object(
 
     Raises:
         VaultDamageError: copies answered, and none is good.
-        StoreError: none answered with bytes; MissingError only where all said so.
+        StoreError: none answered with bytes; MissingError only where all said so. ArchivedError where
+            one has it archived, and none has it good and at hand.
     """
     silent = {} if silent is None else silent
     failure: StoreError | VaultDamageError | None = next(
@@ -77,13 +79,13 @@ def get_object(
                 return read(name, store.get(replacement(name, number)))
             except VaultDamageError as error:
                 damaged(store.location, replacement(name, number))
-                found, failure = True, error
+                found, failure = True, _telling(failure, error)
             except StoreError as error:
                 if isinstance(error, TransientError):
                     silent[store.location] = error
                 if not number and isinstance(error, MissingError):
                     missing(store.location, name)
-                found = found or isinstance(error, CorruptError)
+                found = found or isinstance(error, (ArchivedError, CorruptError))
                 failure = _telling(failure, error)
         if number and not found:
             break  # see `reachable`
@@ -111,10 +113,14 @@ def reachable(listed: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
 
 
 def _telling(
-    first: StoreError | VaultDamageError | None, second: StoreError
+    first: StoreError | VaultDamageError | None, second: StoreError | VaultDamageError
 ) -> StoreError | VaultDamageError:
-    """Who did not answer may have it: that says more than another's "missing"."""
-    return second if first is None or isinstance(first, MissingError) else first
+    """Who has it archived has it: that says the most. Who did not answer may: more than "missing"."""
+    if isinstance(first, ArchivedError):
+        return first
+    if isinstance(second, (ArchivedError, VaultDamageError)) or first is None:
+        return second
+    return second if isinstance(first, MissingError) else first
 
 
 def digest(data: bytes | memoryview) -> bytes:

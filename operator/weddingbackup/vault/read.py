@@ -11,7 +11,7 @@ import threading
 from queue import Queue
 from typing import TYPE_CHECKING
 
-from weddingbackup.stores.errors import StoreError
+from weddingbackup.stores.errors import ArchivedError, StoreError
 from weddingbackup.vault.entries import Entry, EntryType, shown
 from weddingbackup.vault.errors import (
     RefusedError,
@@ -63,12 +63,13 @@ def restore(
         Exception: whatever else the target raises; no unfinished file is left.
     """
     opened = OpenedSource(vault, point, source, progress)
-    result = _Restore(opened, target, progress, include).run(streams)
+    run = _Restore(opened, target, progress, include)
+    result = run.run(streams)
     result.locations = progress.locations
     result.damaged = sorted({*opened.damaged, *opened.fetcher.damaged})
     result.warnings += [*opened.sealed.warnings, *target.warnings()]
     if result.failed:
-        raise RestoreIncompleteError(result)
+        raise RestoreIncompleteError(result, run.archived)
     return result
 
 
@@ -122,6 +123,7 @@ class _Restore:
         self._lock = threading.Lock()
         self._writers: dict[FileJob, FileWriter] = {}
         self._failed: dict[bytes, str] = {}
+        self.archived: ArchivedError | None = None
         self._stop: BaseException | None = None
         self._directories: list[tuple[bytes, Entry]] = []
         self._links: list[tuple[bytes, Entry, bytes]] = []
@@ -289,6 +291,8 @@ class _Restore:
         if isinstance(error, OSError) and error.errno in _FULL:
             self._stop = self._stop or error
         with self._lock:
+            if isinstance(error, ArchivedError):
+                self.archived = error
             self._failed.setdefault(path, str(error))
 
     def _done(self, entry: Entry) -> None:
