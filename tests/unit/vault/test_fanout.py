@@ -184,7 +184,7 @@ def test_less_than_a_quorum_waits_instead_of_dropping() -> None:
     source = MemorySource(many_packs())
     done: list[BackupResult] = []
     world.stores[0].after_put = lambda store, _name: (
-        stall.go.set() if sum(n.startswith("packs/") for n in store.objects) >= 4 else None
+        stall.go.set() if sum(n.startswith("packs/") for n in list(store.objects)) >= 4 else None
     )
     thread = threading.Thread(target=lambda: done.append(world.backup(source)))
     thread.start()
