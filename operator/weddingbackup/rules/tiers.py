@@ -96,6 +96,11 @@ def return_seconds(provider: Provider, tier: Tier) -> int:
     return storage_class(provider, tier).return_seconds
 
 
+def about(seconds: int) -> str:
+    """A time to come back, for people: rounded up to hours."""
+    return f"about {-(-seconds // _HOUR)} h"
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What is asked for at one location.

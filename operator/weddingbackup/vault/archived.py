@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from weddingbackup.rules.tiers import return_seconds
 from weddingbackup.stores.errors import StoreError
+from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.index import plain_packs
 from weddingbackup.vault.names import PACKS, digest_of
 from weddingbackup.vault.objects import get_object
@@ -85,11 +86,7 @@ class Archived:
         return bool(self._at)
 
     def of(self, point: Point, sources: Collection[str] = ()) -> list[Away]:
-        """Give those sources of a point (of these, if any are named) that are not at hand.
-
-        Raises:
-            VaultDamageError, StoreError: an index of it cannot be read.
-        """
+        """Give those sources of a point (of these, if any are named) that are not at hand."""
         wanted = [s for s in point.sources if not sources or s.name in sources]
         return [x for source in wanted if (x := self._away(source))]
 
@@ -102,7 +99,7 @@ class Archived:
         """Ask for all that is away of a point, each pack where it is back soonest; say how many.
 
         Raises:
-            VaultDamageError, StoreError: an index cannot be read, or a location does not take it.
+            StoreError: a location does not take it. The next try asks for the rest.
         """
         wanted = [s for s in point.sources if not sources or s.name in sources]
         digests = {digest for source in wanted for digest in self._missing(source)}
@@ -141,7 +138,10 @@ class Archived:
         found: set[bytes] = set()
         for ref in source.indexes:
             if ref not in self._of_index:
-                packs = get_object(self._stores, ref.name, plain_packs, silent=self._silent)
+                try:
+                    packs = get_object(self._stores, ref.name, plain_packs, silent=self._silent)
+                except (StoreError, VaultDamageError):
+                    packs = []  # nothing is claimed of what cannot be known
                 self._of_index[ref] = self._at.keys() & {pack.digest for pack in packs}
             found |= self._of_index[ref]
         return found

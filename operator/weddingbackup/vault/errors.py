@@ -52,6 +52,8 @@ class RestoreIncompleteError(VaultError):
         archived: why one of them could not, where it is archived: asking again helps once it is back.
     """
 
+    archived: ArchivedError | None = None
+
     def __init__(self, result: RestoreResult, archived: ArchivedError | None = None) -> None:
         """Take the whole result."""
         path, problem = result.failed[0]

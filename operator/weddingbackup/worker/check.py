@@ -61,7 +61,17 @@ def check(task: CheckTask, environment: Environment, progress: Progress) -> Chec
             f"no location could be checked: {rows[0].error}", location=rows[0].name
         )
     seconds = round(time.monotonic() - begun, 3)
-    return _fitted(rows, mended, seconds)
+    return _fitted([_with_archived(row, found) for row in rows], mended, seconds)
+
+
+def _with_archived(row: CheckedLocation, found: Checked) -> CheckedLocation:
+    """Say where not every byte could be read: what is archived is not known to be good."""
+    count = found.tallies[row.name].archived
+    if not count or row.error:
+        return row
+    return row.model_copy(
+        update={"error": f"{count} objects are archived there, and were not read."}
+    )
 
 
 def _rows(locations: Sequence[str], found: Checked, mended: Repaired) -> list[CheckedLocation]:

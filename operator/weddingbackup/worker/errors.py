@@ -11,6 +11,7 @@ from weddingbackup.resources.broker import Refusal, RefusalCode
 from weddingbackup.resources.reports import ErrorReport, ExitCode
 from weddingbackup.sources.errors import SourceError, SourceUnavailableError, TargetError
 from weddingbackup.stores.errors import (
+    ArchivedError,
     CorruptError,
     DeniedError,
     ExistsError,
@@ -76,6 +77,7 @@ _TABLE: tuple[tuple[type[Exception], str, ExitCode], ...] = (
     (TargetError, "TargetRefused", ExitCode.REFUSED),
     (SourceError, "SourceRefused", ExitCode.REFUSED),
     (SourceUnavailableError, "SourceUnavailable", ExitCode.FAILED),
+    (ArchivedError, "Archived", ExitCode.REFUSED),
     (DeniedError, "LocationDenied", ExitCode.REFUSED),
     (MissingError, "ObjectMissing", ExitCode.REFUSED),
     (ExistsError, "NameTaken", ExitCode.REFUSED),
@@ -119,6 +121,9 @@ def ending(error: Exception) -> Ending:
         said = error.refusal.code
         code, exit_code = _BROKER.get(said, (str(said), ExitCode.REFUSED))
         return Ending(code, exit_code, message)
+    if isinstance(error, vault.RestoreIncompleteError) and error.archived is not None:
+        # No retry of minutes helps: what is archived is away for hours, and somebody has to ask.
+        return Ending("Archived", ExitCode.REFUSED, message)
     for kind, code, exit_code in _TABLE:
         if isinstance(error, kind):
             return Ending(code, exit_code, message)

@@ -55,8 +55,8 @@ def test_the_kit_is_for_its_owner_alone_and_never_overwritten(program: Program) 
 
 def test_points_are_listed_for_people_and_for_programs(filled: Program) -> None:
     head, row = filled.vault("snapshots", places=TWO).stdout.splitlines()
-    assert head.split() == ["POINT", "TIME", "SOURCES", "SIZE", "COPIES", "COMMITTED"]
-    assert row.split()[2:] == ["portfolio", "6.0", "MiB", "2/2", "yes"]
+    assert head.split() == ["POINT", "TIME", "SOURCES", "SIZE", "AT", "HAND", "COPIES", "COMMITTED"]
+    assert row.split()[2:] == ["portfolio", "6.0", "MiB", "yes", "2/2", "yes"]
     [point] = json.loads(filled.vault("snapshots", "--output", "json", places=TWO).stdout)
     assert point["point"] == row.split()[0]
     assert point["sources"] == [
@@ -68,6 +68,7 @@ def test_points_are_listed_for_people_and_for_programs(filled: Program) -> None:
         }
     ]
     assert (point["heldBy"], point["standing"]) == (["a", "b"], "Committed")
+    assert point["archived"] == []
 
 
 def test_files_are_listed_whole_or_below_a_path_and_no_name_steers_the_terminal(

@@ -20,6 +20,7 @@ REFUSED, FAILED = ExitCode.REFUSED, ExitCode.FAILED
         (TargetError("full"), "TargetRefused", REFUSED),
         (SourceUnavailableError("later"), "SourceUnavailable", FAILED),
         (stores.DeniedError("no", location="l"), "LocationDenied", REFUSED),
+        (stores.ArchivedError("no", location="l"), "Archived", REFUSED),
         (stores.MissingError("no", location="l"), "ObjectMissing", REFUSED),
         (stores.ExistsError("no", location="l"), "NameTaken", REFUSED),
         (stores.UnsupportedError("no", location="l"), "LocationUnsupported", REFUSED),
@@ -33,6 +34,14 @@ REFUSED, FAILED = ExitCode.REFUSED, ExitCode.FAILED
             vault.RestoreIncompleteError(RestoreResult(failed=[(b"a", "gone")])),
             "Incomplete",
             FAILED,
+        ),
+        (
+            vault.RestoreIncompleteError(
+                RestoreResult(failed=[(b"a", "archived")]),
+                stores.ArchivedError("archived", location="l"),
+            ),
+            "Archived",
+            REFUSED,
         ),
         (OSError(errno.ENOSPC, "No space"), "VolumeFull", REFUSED),
         (OSError(errno.EDQUOT, "Quota"), "VolumeFull", REFUSED),

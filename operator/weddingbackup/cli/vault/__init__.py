@@ -19,6 +19,7 @@ _COMMANDS = {
     "check": Lazy(f"{_HERE}.check:check", "Look for damage at the locations."),
     "copy": Lazy(f"{_HERE}.copy:copy", "Catch locations up from the others."),
     "collect": Lazy(f"{_HERE}.collect:collect", "Remove what no kept recovery point needs."),
+    "tier": Lazy(f"{_HERE}.tier:tier", "Move old data to cheaper tiers, or ask it back."),
     "rotate": Lazy(f"{_HERE}.rotate:rotate", "Give the vault new keys, and write its new kit."),
 }
 

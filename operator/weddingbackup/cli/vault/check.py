@@ -94,7 +94,9 @@ def _tell(places: Places, found: Checked) -> None:
         mine = [finding for finding in found.findings if finding.location == place.location]
         read = text.size(found.tallies[place.location].bytes)
         count = f"{len(mine) or 'no'} problem{'' if len(mine) == 1 else 's'}"
-        click.echo(f"{place.location}: {count}, {read} read")
+        archived = found.tallies[place.location].archived
+        unread = f", {archived} archived and not read" if archived else ""
+        click.echo(f"{place.location}: {count}, {read} read{unread}")
         for finding in mine:
             click.echo(f"  {_line(finding)}")
     for finding in found.findings:

@@ -14,6 +14,7 @@ from weddingbackup.stores import open_keeper, open_store
 from weddingbackup.stores.api import Store
 from weddingbackup.stores.errors import DeniedError
 from weddingbackup.vault.rotate import Remover
+from weddingbackup.vault.tier import Shelf
 
 
 class _Directory(BaseModel, extra="forbid"):
@@ -40,6 +41,9 @@ class _Bucket(LocationAccess, extra="forbid"):
 
     def keeper(self, prefix: str) -> Remover:
         return open_keeper(self, self.credentials, prefix=prefix)
+
+    def shelf(self, prefix: str) -> Shelf:
+        return Shelf(self.provider, lambda: open_keeper(self, self.credentials, prefix=prefix))
 
 
 def read_locations(file: Path) -> list[Location]:

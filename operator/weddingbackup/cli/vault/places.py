@@ -17,6 +17,7 @@ from weddingbackup.stores import DirectoryStore
 from weddingbackup.stores.api import Store
 from weddingbackup.vault.kit import Kit
 from weddingbackup.vault.rotate import Remover
+from weddingbackup.vault.tier import Shelf
 from weddingbackup.vault.vault import Vault
 from weddingbackup.worker.access import open_all
 
@@ -42,6 +43,9 @@ class Location(Protocol):
             StoreError: as for `open`.
         """
 
+    def shelf(self, prefix: str) -> Shelf | None:
+        """What moves that vault's objects there; None where there are no tiers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Directory:
@@ -62,6 +66,9 @@ class Directory:
     def keeper(self, prefix: str) -> DirectoryStore:
         """The same, which may remove objects, too."""
         return self.open(prefix)
+
+    def shelf(self, prefix: str) -> None:
+        """A directory has no tiers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,11 @@ class Places:
                 err=True,
             )
         return Kit.from_json(data)
+
+    def shelves(self, kit: Kit) -> dict[str, Shelf]:
+        """What moves the vault's objects, by location; without those that have no tiers."""
+        found = {place.location: place.shelf(kit.prefix) for place in self.locations}
+        return {location: shelf for location, shelf in found.items() if shelf is not None}
 
     def stores(self, kit: Kit) -> list[Store]:
         """The vault at each location."""

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from weddingbackup.cli.vault import text
+from weddingbackup.cli.vault import away, text
 from weddingbackup.cli.vault.places import Places, vault_options
 from weddingbackup.cli.vault.points import find, short_name
 from weddingbackup.sources.volume import VolumeTarget
@@ -64,6 +64,8 @@ def restore(
     vault = places.open()
     found = find(vault.stores, point)
     click.echo(f"{source} as it was at {text.moment(found.time)} (point {short_name(found)})")
+    for each in away.look(places, places.kit(), vault.stores, briefly=True).of(found, [source]):
+        click.echo(f"warning: {away.line(each, short_name(found))}", err=True)
     if target is not None:
         wanted = {os.fsencode(path.strip("/")): path for path in include}
         _refuse_unknown(vault, found, source, wanted)
