@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
-import structlog
 
-from weddingbackup.controller import access, broker, maintenance, workers
+from weddingbackup.controller import access, broker, maintenance, sight, workers
 from weddingbackup.controller.backups import of_policy
 from weddingbackup.controller.context import Context
 from weddingbackup.controller.workers import NameTakenError, UnmadeError
@@ -18,7 +17,6 @@ from weddingbackup.kube.registry import Registered
 from weddingbackup.resources import names, tasks
 from weddingbackup.resources.backup_job import BackupJob
 from weddingbackup.resources.backup_job import Phase as BackupPhase
-from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.common import VaultStatus
 from weddingbackup.resources.recovery_request import (
     Phase,
@@ -30,21 +28,14 @@ from weddingbackup.resources.recovery_request import (
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
 from weddingbackup.rules import recovery as rules
 from weddingbackup.rules.access import allowed_namespaces, may_recover
+from weddingbackup.rules.archived import archived
 from weddingbackup.rules.choice import Pin, RecoveryPoint, Unsettled, Wanted, choose
 from weddingbackup.rules.locations import is_readable
 from weddingbackup.rules.recovery import Restore
 from weddingbackup.rules.workload import Problem, Workload
-from weddingbackup.stores import open_store
-from weddingbackup.stores.retry import Retry
-from weddingbackup.vault import catalog
 from weddingbackup.vault.catalog import Catalog, Point
 from weddingbackup.vault.errors import VaultError
 from weddingbackup.vault.names import SNAPSHOTS
-
-_log = structlog.get_logger()
-
-_LISTING_SECONDS = 10.0
-"""For one location to tell its points; those that take longer are left out."""
 
 
 class _RefusedError(Exception):
@@ -109,15 +100,16 @@ async def _plan(context: Context, request: RecoveryRequest) -> Status:
         raise
     wanted = await _wanted(context, request, policy)
     known = await access.registered(context)
-    (found, silent), completed = await asyncio.gather(
-        _look(context, known.values(), vault, prefix=wanted.manifest or SNAPSHOTS),
+    seen, completed = await asyncio.gather(
+        sight.look(context, known.values(), vault, prefix=wanted.manifest or SNAPSHOTS),
         _completed(context, policy, vault),
     )
+    found = seen.catalog
     point = choose(
         [_fact(point) for point in found.points if point.vault_id.hex() == vault.kit.vault_id],
         wanted,
         pins=[_pin(backup, found) for backup in completed],
-        silent=silent,
+        silent=seen.silent,
     )
     if isinstance(point, Unsettled):
         return rules.under_way(request, Phase.PLANNING, point.problem, now=context.now())
@@ -140,6 +132,14 @@ async def _plan(context: Context, request: RecoveryRequest) -> Status:
         for name, location in known.items()
         if is_readable(location) and allowed_namespaces(location, organisation.labels)
     ]
+    if seen.archiving:
+        chosen = next(each for each in found.points if each.manifest == point.manifest)
+        sources = [restore.name for restore in restores]
+        may_read = [known[name] for name in readable]
+        away = await sight.away(context, may_read, vault, chosen, sources)
+        if away:
+            problem = archived(point, away, sources)
+            return rules.under_way(request, Phase.PLANNING, problem, now=context.now())
     place = VaultStatus(id=vault.kit.vault_id, prefix=vault.kit.prefix)
     now = context.now()
     return rules.planned(request, point, restores, vault=place, locations=readable, now=now)
@@ -218,22 +218,6 @@ async def _wanted(
     return Wanted(manifest=backup.status.manifest.name)
 
 
-async def _look(
-    context: Context, known: Iterable[BackupLocation], vault: Registered, *, prefix: str
-) -> tuple[Catalog, list[str]]:
-    """What all locations hold, and those that did not tell."""
-    locations = list(known)
-    answers = await asyncio.gather(
-        *(_ask(context, location, vault, prefix) for location in locations)
-    )
-    silent = [
-        location.metadata.name
-        for location, answer in zip(locations, answers, strict=True)
-        if answer is None
-    ]
-    return catalog.merge([answer for answer in answers if answer is not None]), silent
-
-
 async def _completed(
     context: Context, policy: WeddingBackupPolicy, vault: Registered
 ) -> list[BackupJob]:
@@ -262,33 +246,6 @@ def _pin(backup: BackupJob, found: Catalog) -> Pin:
         time=status.point_time,
         unsure=[row.name for row in status.locations if row.name not in lacking],
     )
-
-
-async def _ask(
-    context: Context, location: BackupLocation, vault: Registered, prefix: str
-) -> Catalog | None:
-    """What one location holds; None where it does not answer."""
-    if not is_readable(location):
-        return None
-    name = location.metadata.name
-
-    def ask() -> Catalog:
-        # One try: whoever does not answer at once is left out, and asked again if nobody else can tell.
-        store = open_store(
-            reach, credentials, prefix=vault.kit.prefix, retry=Retry(deadline_seconds=1)
-        )
-        try:
-            return catalog.catalog([store], prefix)
-        finally:
-            store.close()
-
-    try:
-        reach, credentials = await access.for_operator(context, location)
-        found = await context.bulkheads.run(f"points/{name}", ask, seconds=_LISTING_SECONDS)
-    except Exception as error:  # noqa: BLE001  whatever an SDK throws, one location never holds up another
-        _log.warning("a location did not tell its points", location=name, error=str(error))
-        return None
-    return None if name in found.unanswered else found
 
 
 def _fact(point: Point) -> RecoveryPoint:

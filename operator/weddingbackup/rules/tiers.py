@@ -183,3 +183,21 @@ def _paid_off(provider: Provider, lying: Lying, now: datetime) -> bool:
     if not minimum:
         return True
     return lying.since is not None and now - lying.since >= minimum
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """What of one source of a point is at hand nowhere, among the locations that answer.
+
+    Attributes:
+        seconds: until all of it can be read, at most, once it is asked back where that is quickest.
+        locations: where it is to be asked for.
+        asked: whether all of it was.
+    """
+
+    source: str
+    packs: int
+    bytes: int
+    seconds: int
+    locations: tuple[str, ...]
+    asked: bool

@@ -7,11 +7,10 @@ Memory: some 300 bytes for each pack that is archived, and location.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from weddingbackup.rules.tiers import return_seconds
+from weddingbackup.rules.tiers import Away, return_seconds
 from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.index import plain_packs
@@ -32,24 +31,6 @@ if TYPE_CHECKING:
 _CONNECTIONS = 8
 _GLIMPSE = 1000
 """As many as one page of a listing has. Packs are named by a hash, so the first are a fair sample."""
-
-
-@dataclass(frozen=True, slots=True)
-class Away:
-    """What of one source of a point is at hand nowhere, among the locations that answer.
-
-    Attributes:
-        seconds: until all of it can be read, at most, once it is asked back where that is quickest.
-        locations: where it is to be asked for.
-        asked: whether all of it was.
-    """
-
-    source: str
-    packs: int
-    bytes: int
-    seconds: int
-    locations: tuple[str, ...]
-    asked: bool
 
 
 def is_archiving(store: Store) -> bool:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from weddingbackup.cli.vault import text
 from weddingbackup.cli.vault.places import Places
-from weddingbackup.rules.tiers import about
+from weddingbackup.rules.tiers import Away, about
 from weddingbackup.stores.api import Store
 from weddingbackup.stores.errors import StoreError
-from weddingbackup.vault.archived import Archived, Away, is_archiving
+from weddingbackup.vault.archived import Archived, is_archiving
 from weddingbackup.vault.kit import Kit
 from weddingbackup.vault.parallel import ask_all
 

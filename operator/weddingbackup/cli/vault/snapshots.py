@@ -9,8 +9,8 @@ from weddingbackup.cli.vault import away, text
 from weddingbackup.cli.vault.places import Places, vault_options
 from weddingbackup.cli.vault.points import look, short_name
 from weddingbackup.rules.points import Standing
-from weddingbackup.rules.tiers import about
-from weddingbackup.vault.archived import Archived, Away
+from weddingbackup.rules.tiers import Away, about
+from weddingbackup.vault.archived import Archived
 from weddingbackup.vault.catalog import Point
 
 _HEAD = ("POINT", "TIME", "SOURCES", "SIZE", "AT HAND", "COPIES", "COMMITTED")
