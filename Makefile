@@ -97,9 +97,13 @@ demo-down: $(READY) ## Remove all that the demo left running
 	$(BIN)/python -m tests.demo down
 
 .PHONY: bench
-bench: $(READY) ## The engine beside restic, the broker beside boto3; alternating, median of five
+bench: $(READY) ## The engine beside restic and rustic, the broker beside boto3: an hour (builds rustic: needs cargo)
 	$(BIN)/python -m tests.benchmarks.engine
 	$(BIN)/python -m tests.benchmarks.broker
+
+.PHONY: scale
+scale: $(READY) ## What growth costs, from 10,000 to a million files: an hour, 16 GiB of disk
+	$(BIN)/python -m tests.benchmarks.scale
 
 .PHONY: clean
 clean: ## Remove the virtual environment and build products

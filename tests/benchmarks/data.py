@@ -1,13 +1,30 @@
 """The data that the benchmarks protect: the same bytes on every machine, from a seed."""
 
 import filecmp
+import multiprocessing
 import os
 import random
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MIB = 1024 * 1024
 _OLD = 1_700_000_000  # seconds since the epoch: no file was changed just now
 _ALPHABET = "etaoinshrdlucmfwypvbgk"
+
+
+def apart(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """Call a function in a process of its own.
+
+    Linux counts a process's peak memory from that of the one that started it, so who measures
+    programs has to stay small itself.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        return pool.submit(function, *arguments, **options).result()
 
 
 class _Bytes:
@@ -33,7 +50,7 @@ class _Bytes:
         return bytes(text[:size])
 
 
-def large_files(top: Path, *, mebibytes: int, seed: int = 1) -> None:
+def large_files(top: Path, mebibytes: int, seed: int = 1) -> None:
     """Three quarters like photographs of 8 MiB, one quarter text in files of 4 MiB."""
     source = _Bytes(seed)
     top.mkdir()
@@ -46,11 +63,11 @@ def large_files(top: Path, *, mebibytes: int, seed: int = 1) -> None:
 def original(work: Path, *, short: bool) -> Path:
     """Make the large files that most cases are about, 1 GiB or, in short, 64 MiB; gives their top."""
     top = work / "data"
-    large_files(top, mebibytes=64 if short else 1024)
+    apart(large_files, top, 64 if short else 1024)
     return top
 
 
-def small_files(top: Path, *, count: int, seed: int = 2) -> None:
+def small_files(top: Path, count: int, seed: int = 2) -> None:
     """Files of 0.2 to 8 kB, a thousand a directory, every fourth text."""
     source = _Bytes(seed)
     sizes = random.Random(seed)
@@ -62,6 +79,16 @@ def small_files(top: Path, *, count: int, seed: int = 2) -> None:
         text = number % 4 == 3
         path = directory / f"{number % 1000:03}.{'txt' if text else 'bin'}"
         _write(path, source.text(size) if text else source.photo(size))
+
+
+def directories(top: Path, count: int, seed: int = 3) -> None:
+    """Directories with one file of 200 bytes each, a thousand in one: a data chunk and a page each."""
+    source = _Bytes(seed)
+    top.mkdir()
+    for number in range(count):
+        directory = top / f"{number // 1000:03}" / f"{number % 1000:03}"
+        directory.mkdir(parents=True)
+        _write(directory / "file.bin", source.photo(200))
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -80,7 +107,7 @@ def require_same(before: Path, after: Path, who: str) -> None:
     Raises:
         AssertionError: it is not; the message says where.
     """
-    if problems := differences(before, after):
+    if problems := apart(differences, before, after):
         text = "\n".join(problems[:20])
         raise AssertionError(f"{who} brought back something else:\n{text}")
 

@@ -22,6 +22,7 @@ from tests.servers.process import answers, free_port, running
 
 _HOST = "127.0.0.1"
 _PIECE = 256 * 1024
+_BUFFER = 256 * 1024  # what waits at a link: by default the kernel would take many seconds' worth
 _SLACK_SECONDS = 0.02  # what a sleeper that was woken late may make up for
 
 
@@ -83,15 +84,19 @@ def serve(port: int, far: tuple[str, int], speed: float) -> None:
     silent = []  # connections that stay open and are not read
     up, down = Pace(speed), Pace(speed)
     with socket.create_server((_HOST, port), backlog=128) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         while True:
             near, _ = listener.accept()
             if speed == STALLED:
                 silent.append(near)
                 continue
+            server = socket.socket()
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             try:
-                server = socket.create_connection(far)
+                server.connect(far)
             except OSError:
                 near.close()
+                server.close()
                 continue
             for one in (near, server):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -33,7 +33,7 @@ def large(work: Path, rounds: int, *, short: bool) -> Results:
 def small(work: Path, rounds: int, *, short: bool) -> Results:
     """100,000 files of 0.2 to 8 kB."""
     original = work / "data"
-    data.small_files(original, count=5_000 if short else 100_000)
+    data.apart(data.small_files, original, 5_000 if short else 100_000)
     return _compare(original, work, rounds, small=True)
 
 

@@ -1,8 +1,8 @@
 """Runs programs and says what they cost; sums up what several runs say.
 
 A run's figures are the kernel's own account of the process and its children (`os.wait4`): wall
-clock around it, user and system CPU, and the largest resident set of any one process. Beside them
-stands what the servers and links that this process runs used of the same processors meanwhile.
+clock around it, user and system CPU, and the largest resident set of any one process (but not less
+than this one's, which the kernel counts too: some 50 MiB). Beside them stands what the servers and links that this process runs used of the same processors meanwhile.
 """
 
 import os
@@ -102,15 +102,15 @@ def _children() -> dict[int, float]:
     return found
 
 
-def compare(parties: Mapping[str, Party], rounds: int) -> Results:
-    """Let the parties take turns, a round to warm up and then so many; gives what these cost."""
+def compare(parties: Mapping[str, Party], rounds: int, *, warm_up: int = 1) -> Results:
+    """Let the parties take turns, to warm up and then so many rounds; gives what these cost."""
     runs: dict[str, dict[str, list[Run]]] = {}
-    for number, turn in enumerate(turns(list(parties), rounds + 1)):
+    for number, turn in enumerate(turns(list(parties), warm_up + rounds)):
         for name in turn:
             cost = parties[name](f"{name.replace(' ', '-')}-{number}")
             told = ", ".join(f"{step} {one.wall:.2f} s" for step, one in cost.items())
-            say(f"  {number or 'warm-up'} {name}: {told}")
-            if number:
+            say(f"  {name}: {told}{'' if number >= warm_up else ' (to warm up)'}")
+            if number >= warm_up:
                 for step, one in cost.items():
                     runs.setdefault(step, {}).setdefault(name, []).append(one)
     return {

@@ -52,17 +52,18 @@ def _said(program: Path, ask: str) -> str:
     return done.stdout.split()[1]
 
 
-def ours(kit: Path, *where: str | Path) -> Repository:
-    """Our own command line; `where` are the options that name the locations."""
+def vault(command: str, kit: Path, *where: str | Path) -> list[str | Path]:
+    """Give a command of our own command line; `where` are the options that name the locations."""
     program = Path(sys.executable).with_name("weddingbackup")
+    return [program, "vault", command, "--kit", kit, *where]
 
-    def vault(command: str, *arguments: str | Path) -> list[str | Path]:
-        return [program, "vault", command, "--kit", kit, *where, *arguments]
 
+def ours(kit: Path, *where: str | Path) -> Repository:
+    """Our own vault; see `vault`."""
     return Repository(
-        found=vault("init"),
-        backup=lambda data: vault("backup", "--source", f"data={data}:Portfolio"),
-        restore=lambda target: vault("restore", "latest", "data", target),
+        found=vault("init", kit, *where),
+        backup=lambda data: [*vault("backup", kit, *where), "--source", f"data={data}:Portfolio"],
+        restore=lambda target: [*vault("restore", kit, *where), "latest", "data", target],
         restored=lambda target, _: target,
     )
 

@@ -39,20 +39,19 @@ def slow_location(work: Path, rounds: int, *, short: bool) -> Results:
     original = data.original(work, short=short)
 
     def party(chosen: Sequence[Site], turn: str) -> Mapping[str, Run]:
-        repository = sites.ours(work / f"{turn}.kit.json", chosen)
-        log = work / f"{turn}.log"
-        measure.run(repository.found, {}, log)
-        run = measure.run(repository.backup(original), {}, log)
+        kit, log = work / f"{turn}.kit.json", work / f"{turn}.log"
+        measure.run(sites.ours(kit, chosen).found, {}, log)
+        # Links of its own: on a slow one, what the last run left under way takes a while.
+        with sites.over_links(work, chosen, SPEED, {slow.name: SPEED / 100}) as places:
+            run = measure.run(sites.ours(kit, places).backup(original), {}, log)
         quorum = replace(run, wall=_arrivals(chosen)[3] - run.began)
         for site in chosen:
             site.empty()
         return {"backup": run, "quorum": quorum}
 
-    with (
-        sites.sites(work) as near,
-        sites.over_links(work, near, SPEED, {near[0].name: SPEED / 100}) as places,
-    ):
-        parties = {"one slow": partial(party, places), "without": partial(party, places[1:])}
+    with sites.sites(work) as places:
+        slow, *others = places
+        parties = {"one slow": partial(party, places), "without": partial(party, others)}
         return measure.compare(parties, rounds)
 
 

@@ -61,7 +61,7 @@ def test_runs_are_summed_up_by_step_and_party_without_the_warm_up() -> None:
 def test_data_are_the_same_each_time_and_differences_are_seen(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     for top in (one, other):
-        data.small_files(top, count=12)
+        data.small_files(top, 12)
         (top / "more").mkdir()
     assert data.differences(one, other) == []
     assert 12 * 200 <= data.total(one) <= 12 * 8000
