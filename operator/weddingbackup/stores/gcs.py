@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import google.auth
@@ -128,8 +129,7 @@ class GCSKeeper(BaseKeeper):
                 timeout=_TIMEOUT,
                 retry=_RETRY,
             )
-            self._bucket.reload(timeout=_TIMEOUT, retry=_RETRY)
-            if self._bucket.versioning_enabled:
+            if self._has_versions:
                 self._delete(self._bucket.blob(blob.name, generation=before))
 
     def request_return(self, name: str) -> None:
@@ -143,6 +143,10 @@ class GCSKeeper(BaseKeeper):
         except DeniedError:
             return False, False
         return self._bucket.versioning_enabled, self._bucket.object_retention_mode == "Enabled"
+
+    @cached_property
+    def _has_versions(self) -> bool:
+        return self.versioning()[0]
 
     def close(self) -> None:
         """Close the connections."""
