@@ -25,6 +25,7 @@ from weddingbackup.broker.scope import RefusedError, Scope
 from weddingbackup.resources.backup_job import Announced
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.broker import Progress, RefusalCode
+from weddingbackup.resources.common import DataClass
 from weddingbackup.resources.tasks import BrokerAccess, LocationAccess
 
 
@@ -54,6 +55,7 @@ class Jobs:
         scopes: by token.
         locations: all, by name; their credentials are known.
         databases: those that are shared, if any are.
+        waiting: the stage that a recovery's job waits for, by its UID.
     """
 
     locations: Mapping[str, Location]
@@ -61,12 +63,16 @@ class Jobs:
     announced: dict[str, Announced] = field(default_factory=dict)
     progress: list[Progress] = field(default_factory=list)
     databases: Databases | None = None
+    waiting: dict[str, DataClass] = field(default_factory=dict)
 
     async def scope(self, token: str) -> Scope:
         found = self.scopes.get(token)
         if found is None:
             raise RefusedError(RefusalCode.UNKNOWN_WORKER, "this token is none of a worker's")
         return found
+
+    async def waits_for(self, scope: Scope) -> DataClass | None:
+        return self.waiting.get(scope.job_uid)
 
     async def credentials(
         self, location: BackupLocation
@@ -107,7 +113,9 @@ class Broker:
 
     def start(self) -> None:
         jobs = self.jobs
-        app = create_app(jobs, Keeping(jobs.credentials), jobs, jobs, jobs.databases)
+        app = create_app(
+            jobs, Keeping(jobs.credentials), jobs, jobs, jobs, databases=jobs.databases
+        )
         config = uvicorn.Config(
             app,
             host=self._host,

@@ -76,6 +76,11 @@ def get(name: str) -> None:
         raise RefusedError(RefusalCode.NOT_YOURS, f"{name} is no object of a vault")
 
 
+def moves_data(name: str) -> bool:
+    """Whether who reads this object reads data: a pack's. All else only tells where data is."""
+    return name.startswith(names.PACKS)
+
+
 def listing(prefix: str) -> None:
     """Let pass what the names of a vault's objects can begin with.
 

@@ -13,11 +13,12 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from weddingbackup.broker import allow, manifests, rows
+from weddingbackup.broker import allow, manifests, rows, turns
 from weddingbackup.broker.keeping import Keeping, Vaulted
 from weddingbackup.broker.manifests import Announcements
 from weddingbackup.broker.rows import Databases
 from weddingbackup.broker.scope import Authority, RefusedError, Scope
+from weddingbackup.broker.turns import Turns
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.broker import (
     LARGEST_MANIFEST,
@@ -62,6 +63,7 @@ _STATUS: Mapping[RefusalCode, HTTPStatus] = {
     RefusalCode.UNKNOWN_WORKER: HTTPStatus.UNAUTHORIZED,
     RefusalCode.NOT_YOURS: HTTPStatus.FORBIDDEN,
     RefusalCode.BAD_REQUEST: HTTPStatus.BAD_REQUEST,
+    RefusalCode.WAITS: HTTPStatus.TOO_EARLY,
     RefusalCode.TOO_MUCH: HTTPStatus.TOO_MANY_REQUESTS,
     RefusalCode.SOURCE_FAILED: HTTPStatus.UNPROCESSABLE_ENTITY,
     RefusalCode.SOURCE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -89,6 +91,8 @@ def create_app(  # noqa: C901  one route after the other
     keeping: Keeping,
     told: Announcements,
     reports: Reports,
+    order: Turns,
+    *,
     databases: Databases | None = None,
 ) -> FastAPI:
     """The application.
@@ -98,6 +102,7 @@ def create_app(  # noqa: C901  one route after the other
         keeping: the locations.
         told: the manifests that are announced.
         reports: takes progress.
+        order: says which stage of a recovery a job waits for.
         databases: those that organisations share; without, there are no rows to be had.
     """
     asking: Counter[str] = Counter()
@@ -112,7 +117,7 @@ def create_app(  # noqa: C901  one route after the other
     app = FastAPI(lifespan=life, openapi_url=None, docs_url=None, redoc_url=None)
     _handle_errors(app)
 
-    async def worker(request: Request) -> AsyncIterator[Scope]:
+    async def bearer(request: Request) -> Scope:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
             raise RefusedError(RefusalCode.UNKNOWN_WORKER, "show the pod's token (Bearer)")
@@ -120,7 +125,9 @@ def create_app(  # noqa: C901  one route after the other
             raise RefusedError(RefusalCode.TRANSIENT, "the broker is busy", retry_after=2)
         # To find out who asks takes several answers of the API server, so that counts already.
         with _counted(asking, request.client.host if request.client else ""):
-            scope = await authority.scope(token)
+            return await authority.scope(token)
+
+    async def worker(scope: Annotated[Scope, Depends(bearer)]) -> AsyncIterator[Scope]:
         with (
             _counted(busy, scope.pod_uid),
             structlog.contextvars.bound_contextvars(
@@ -154,6 +161,8 @@ def create_app(  # noqa: C901  one route after the other
     @app.post("/v1/sign")
     async def sign(scope: Worker, request: Request) -> Response:
         wanted = SignRequest.model_validate_json(await _body(request, _LARGEST_BODY))
+        if any(allow.moves_data(get.name) for get in wanted.gets):
+            await turns.require(order, scope)
         puts, gets = await asyncio.gather(
             _per_location(scope, wanted.puts, keeping, _puts),
             _per_location(scope, wanted.gets, keeping, _gets),
@@ -188,8 +197,9 @@ def create_app(  # noqa: C901  one route after the other
         await reports.report(scope, said)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
+    app.include_router(turns.router(bearer, order))
     if databases is not None:
-        app.include_router(rows.router(worker, databases))
+        app.include_router(rows.router(worker, databases, order))
     return app
 
 

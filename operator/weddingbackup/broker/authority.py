@@ -38,7 +38,7 @@ from weddingbackup.resources.recovery_request import RecoveryRequest
 from weddingbackup.resources.recovery_request import Status as RequestStatus
 from weddingbackup.resources.tasks import ObjectRef, VaultRef
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
-from weddingbackup.rules import identity
+from weddingbackup.rules import identity, stages
 from weddingbackup.rules.access import allowed_namespaces, may_recover
 from weddingbackup.rules.identity import Reference, UnknownError
 from weddingbackup.vault.errors import VaultError
@@ -163,6 +163,7 @@ class KubernetesAuthority:
             purpose=Purpose.RESTORE,
             quorum=0,
             sources={row.name: row.data_class},
+            waits_for=stages.waits_for(request.status, row.data_class),
         )
 
     async def _scope(
@@ -175,6 +176,7 @@ class KubernetesAuthority:
         purpose: Purpose,
         quorum: int,
         sources: Mapping[str, DataClass],
+        waits_for: DataClass | None = None,
     ) -> Scope:
         """What the bearer may do with the vault of a policy of the organisation `origin`."""
         if status.vault is None:
@@ -197,6 +199,7 @@ class KubernetesAuthority:
             locations={name: x for name, x in locations.items() if name in planned},
             quorum=quorum,
             sources=sources,
+            waits_for=waits_for,
         )
 
     async def _granted(self, namespace: str, policy: str, asking: str) -> None:

@@ -18,6 +18,7 @@ from weddingbackup.broker.keeping import Keeping
 from weddingbackup.broker.records import KubernetesRecords
 from weddingbackup.broker.rows import KubernetesDatabases
 from weddingbackup.broker.scope import RefusedError
+from weddingbackup.broker.turns import KubernetesTurns
 from weddingbackup.kube import credentials
 from weddingbackup.kube.client import Cluster, connect
 from weddingbackup.kube.credentials import CredentialsError
@@ -80,7 +81,8 @@ async def serve(settings: Settings, *, kubeconfig: str | None = None) -> None:
             Keeping(_Credentials(cluster, settings.namespace).of),
             records,
             records,
-            KubernetesDatabases(cluster, settings.namespace),
+            KubernetesTurns(cluster),
+            databases=KubernetesDatabases(cluster, settings.namespace),
         )
         certificate, key = settings.tls / "tls.crt", settings.tls / "tls.key"
         await _there(certificate, key)

@@ -22,7 +22,9 @@ import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
+from weddingbackup.broker import turns
 from weddingbackup.broker.scope import Purpose, RefusedError, Scope
+from weddingbackup.broker.turns import Turns
 from weddingbackup.kube.client import (
     BACKUPS,
     DATABASES,
@@ -171,12 +173,13 @@ class KubernetesDatabases:
         return base64.b64decode(data[reference.key]).decode().strip()
 
 
-def router(worker: Callable[..., Any], databases: Databases) -> APIRouter:
+def router(worker: Callable[..., Any], databases: Databases, order: Turns) -> APIRouter:
     """The routes.
 
     Args:
         worker: FastAPI's dependency that gives the `Scope` of whoever asks.
         databases: the shared databases.
+        order: says which stage of a recovery a job waits for.
     """
     routes = APIRouter()
     room = _Room()
@@ -199,6 +202,7 @@ def router(worker: Callable[..., Any], databases: Databases) -> APIRouter:
     @routes.put("/v1/sources/{source}/rows")
     async def write(scope: Worker, source: str, request: Request) -> Response:
         _require(scope, source, Purpose.RESTORE)
+        await turns.require(order, scope)
         rows = await databases.rows(scope, source)
         with room.within(scope), TemporaryDirectory(prefix="rows-") as name:
             archive = Path(name) / "rows.tar"

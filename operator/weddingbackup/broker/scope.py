@@ -36,6 +36,7 @@ class Scope:
         locations: those of them that it may work with now, by name.
         quorum: of a backup.
         sources: those that the job reads or writes, with their class.
+        waits_for: the stage that the job waited for when it was looked up; see `turns`.
     """
 
     purpose: Purpose
@@ -53,6 +54,7 @@ class Scope:
     locations: Mapping[str, BackupLocation]
     quorum: int
     sources: Mapping[str, DataClass]
+    waits_for: DataClass | None = None
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.owner.name}"

@@ -21,12 +21,12 @@ from weddingbackup.resources.common import VaultStatus
 from weddingbackup.resources.recovery_request import (
     Phase,
     RecoveryRequest,
-    SourcePhase,
     SourceStatus,
     Status,
 )
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
 from weddingbackup.rules import recovery as rules
+from weddingbackup.rules import stages
 from weddingbackup.rules.access import allowed_namespaces, may_recover
 from weddingbackup.rules.archived import archived
 from weddingbackup.rules.choice import Pin, RecoveryPoint, Unsettled, Wanted, choose
@@ -84,8 +84,8 @@ async def _step(context: Context, body: Object, request: RecoveryRequest) -> boo
 
 
 def _stage(status: Status) -> tuple[object, ...]:
-    """What lets the next step follow at once: planned, its Jobs written down."""
-    return status.phase, *(row.job_uid for row in status.sources)
+    """What lets the next step follow at once: planned, its Jobs written down, the next stage's turn."""
+    return status.phase, stages.moving(status.sources), *(row.job_uid for row in status.sources)
 
 
 async def _plan(context: Context, request: RecoveryRequest) -> Status:
@@ -268,11 +268,17 @@ async def _go_on(context: Context, request: RecoveryRequest) -> Status:
     if problem := rules.outdated(request.status):
         raise _RefusedError(problem)
     open_rows, owner = _open_rows(request), Owner.of(REQUESTS, request)
+    waiting = stages.waiting(request.status)
     try:
         found = await asyncio.gather(
             *(
                 workers.recorded(
-                    context, _job_name(request, row.name), Work.RESTORE, owner, row.job_uid
+                    context,
+                    _job_name(request, row.name),
+                    Work.RESTORE,
+                    owner,
+                    row.job_uid,
+                    let_go=row.name not in waiting,
                 )
                 for row in open_rows
             )
@@ -286,11 +292,16 @@ async def _go_on(context: Context, request: RecoveryRequest) -> Status:
         raise _RefusedError(error.problem) from error
     if any(job and _is_refused(job.workload) for job in seen.values()):
         await workers.prepare(context, owner.namespace)  # its account may be gone
-    status = rules.assess(
-        request,
-        {name: job.workload if job else None for name, job in seen.items()},
-        now=context.now(),
+    workloads = {name: job.workload if job else None for name, job in seen.items()}
+    giving_way = stages.giving_way(request.status, workloads)
+    await asyncio.gather(
+        *(
+            workers.suspend(context, job, suspended=name in giving_way)
+            for name, job in seen.items()
+            if job is not None and name in waiting and not job.workload.finished
+        )
     )
+    status = rules.assess(request, workloads, now=context.now())
     return rules.made(status, uids)
 
 
@@ -298,11 +309,8 @@ def _is_refused(workload: Workload) -> bool:
     return workload.problem is not None and workload.problem.reason == "PodRefused"
 
 
-_ROW_ENDED = frozenset({SourcePhase.COMPLETED, SourcePhase.FAILED})
-
-
 def _open_rows(request: RecoveryRequest) -> list[SourceStatus]:
-    return [row for row in request.status.sources if row.phase not in _ROW_ENDED]
+    return [row for row in request.status.sources if row.phase not in stages.OVER]
 
 
 async def _remove_jobs(context: Context, request: RecoveryRequest) -> None:
@@ -358,6 +366,8 @@ def _build(
     shape = workers.shape(policy.spec.worker)
     if request.spec.privilege is not None:
         shape = replace(shape, privilege=request.spec.privilege)
+    deadline = shape.deadline_seconds * stages.turns(status, restore.data_class)
+    shape = replace(shape, deadline_seconds=deadline)
     target, mount = _target(restore)
     task = tasks.RestoreTask(
         request=tasks.ObjectRef(namespace=owner.namespace, name=owner.name, uid=owner.uid),

@@ -21,7 +21,7 @@ _DEFAULT_RESOURCES = {
     "limits": {"memory": "1Gi"},
 }
 _ATTEMPTS = 5
-"""To let a Job go while its controller writes the first words of its status."""
+"""To let a Job go, or hold it, while its controller writes its status."""
 
 
 _REFUSALS = frozenset(
@@ -98,9 +98,15 @@ async def look(context: Context, name: str, work: Work, owner: Owner) -> Seen | 
 
 
 async def recorded(
-    context: Context, name: str, work: Work, owner: Owner, uid: str | None
+    context: Context,
+    name: str,
+    work: Work,
+    owner: Owner,
+    uid: str | None,
+    *,
+    let_go: bool = True,
 ) -> Seen | None:
-    """The Job whose UID a status has written down, let go; None where it is not there.
+    """The Job whose UID a status has written down, let go if it may; None where it is not there.
 
     One of its name with another UID that says it is ours was made by us and not written down, or by
     somebody else: it has never run for us, and is deleted. As long as that lasts there is none.
@@ -116,9 +122,30 @@ async def recorded(
         if fresh is not None and seen.uid not in _recorded(fresh):  # else: just now, by another
             await remove(context, seen)
         return None
-    if seen.body["spec"].get("suspend"):
-        await _resume(context, seen)
+    if let_go:
+        await suspend(context, seen, suspended=False)
     return seen
+
+
+async def suspend(context: Context, seen: Seen, *, suspended: bool) -> None:
+    """Let a Job go, or take its pod away: this very Job, so by the version that was read."""
+    body = seen.body
+    for _ in range(_ATTEMPTS):
+        if bool(body["spec"].get("suspend")) is suspended:
+            return
+        metadata = body["metadata"]
+        version = {"resourceVersion": metadata["resourceVersion"]}
+        patch = {"metadata": version, "spec": {"suspend": suspended}}
+        name, namespace = metadata["name"], metadata["namespace"]
+        try:
+            await context.cluster.patch(JOBS, name, namespace, patch)
+        except ConflictError:
+            fresh = await context.cluster.get(JOBS, name, namespace)
+            if fresh is None or fresh["metadata"]["uid"] != seen.uid:
+                return
+            body = fresh
+        else:
+            return
 
 
 async def create(context: Context, body: Object, owner: Owner) -> Object | None:
@@ -202,25 +229,6 @@ def _recorded(body: Object) -> set[str]:
     status = body.get("status") or {}
     rows = [status.get("job") or {}, *(status.get("sources") or [])]
     return {uid for row in rows if (uid := row.get("uid") or row.get("jobUid"))}
-
-
-async def _resume(context: Context, seen: Seen) -> None:
-    """Let a Job go: this very one, so by the version that was read."""
-    body = seen.body
-    for _ in range(_ATTEMPTS):
-        metadata = body["metadata"]
-        version = {"resourceVersion": metadata["resourceVersion"]}
-        patch = {"metadata": version, "spec": {"suspend": False}}
-        name, namespace = metadata["name"], metadata["namespace"]
-        try:
-            await context.cluster.patch(JOBS, name, namespace, patch)
-        except ConflictError:
-            fresh = await context.cluster.get(JOBS, name, namespace)
-            if fresh is None or fresh["metadata"]["uid"] != seen.uid:
-                return
-            body = fresh
-        else:
-            return
 
 
 async def _events(context: Context, job: Object, pods: list[Object]) -> list[Object]:

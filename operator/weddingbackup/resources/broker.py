@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from pydantic import Base64Bytes, Field
 
 from weddingbackup.resources.base import Model, Time
+from weddingbackup.resources.common import DataClass
 from weddingbackup.resources.reports import Count
 from weddingbackup.resources.tasks import VaultRef
 
@@ -44,6 +45,8 @@ class RefusalCode(StrEnum):
     NOT_YOURS = "NotYours"
     """The worker is known, and this is not its job's."""
     BAD_REQUEST = "BadRequest"
+    WAITS = "Waits"
+    """Not yet: it moves data, and an earlier stage of the recovery is not over."""
     TOO_MUCH = "TooMuch"
     """Larger, or more at once, than the broker takes from one worker."""
     SOURCE_FAILED = "SourceFailed"
@@ -162,6 +165,13 @@ class Progress(Model):
     locations: Annotated[dict[LocationName, Count], Field(max_length=32)] = Field(
         default_factory=dict
     )
+
+
+class Turn(Model):
+    """`GET /v1/turn`: whether the job may move data; held back for some seconds where it may not."""
+
+    waits_for: DataClass | None = None
+    """The stage of the recovery that it waits for."""
 
 
 class Applied(Model):

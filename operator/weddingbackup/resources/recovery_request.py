@@ -53,6 +53,7 @@ class SourcePhase(StrEnum):
     """How far the recovery of one source is."""
 
     PENDING = "Pending"
+    WAITING = "Waiting"
     RUNNING = "Running"
     COMPLETED = "Completed"
     FAILED = "Failed"
@@ -161,7 +162,7 @@ class SourceStatus(Model):
     data_class: DataClass
     """Its data class."""
     phase: SourcePhase = SourcePhase.PENDING
-    """Completed: every byte was verified and is in place."""
+    """Waiting: its worker is there, and moves no data until the earlier stages are over. Completed: every byte was verified and is in place."""
     files: Annotated[int, Field(ge=0)] = 0
     """Files restored."""
     rows: Annotated[int, Field(ge=0)] | None = None
@@ -182,6 +183,19 @@ class SourceStatus(Model):
         default_factory=list
     )
     """What could not be restored as it was, for example owners of files."""
+
+
+class StageStatus(Model):
+    """One stage of a recovery: the sources of one data class."""
+
+    data_class: DataClass
+    """The data class. The stages follow each other in the order Timeline, Guests, Contracts, Messages, Portfolio, Other."""
+    started_at: Time | None = None
+    """When it was let move data: all earlier stages were over."""
+    usable_at: Time | None = None
+    """When all of it was verified and in place."""
+    message: Annotated[str, Field(max_length=4096)] | None = None
+    """What of it could not be recovered. Later stages do not wait for that."""
 
 
 class LocationStatus(Model):
@@ -213,7 +227,11 @@ class Status(KindStatus):
     sources: Annotated[list[SourceStatus], Field(max_length=16), keyed_by("name")] = Field(
         default_factory=list
     )
-    """One row a source."""
+    """One row a source, in the order of recovery."""
+    stages: Annotated[list[StageStatus], Field(max_length=6), keyed_by("dataClass")] = Field(
+        default_factory=list
+    )
+    """One row a data class, in the order of recovery."""
     reported: Annotated[dict[str, Reported], Field(max_length=16)] = Field(default_factory=dict)
     """What the workers last told the broker, by source; it writes this and nobody else."""
     locations: Annotated[list[LocationStatus], Field(max_length=32), keyed_by("name")] = Field(

@@ -13,7 +13,8 @@ from weddingbackup.resources.backup_job import BackupJob
 from weddingbackup.resources.backup_job import Phase as BackupPhase
 from weddingbackup.resources.broker import AUDIENCE
 from weddingbackup.resources.recovery_request import Phase as RecoveryPhase
-from weddingbackup.resources.recovery_request import RecoveryRequest, SourcePhase, SourceStatus
+from weddingbackup.resources.recovery_request import RecoveryRequest, SourceStatus
+from weddingbackup.rules import stages
 from weddingbackup.rules.backup import worked
 
 Object = Mapping[str, Any]
@@ -125,7 +126,7 @@ def recovery_under_way(wanted: Reference, job: Reference, request: RecoveryReque
         raise UnknownError("the RecoveryRequest's status names another Job")
     if request.status.phase is not RecoveryPhase.RECOVERING or request.spec.cancel:
         raise UnknownError("the RecoveryRequest is not under way")
-    if rows[0].phase in {SourcePhase.COMPLETED, SourcePhase.FAILED}:
+    if rows[0].phase in stages.OVER:
         raise UnknownError("the source's recovery has ended")
     return rows[0]
 

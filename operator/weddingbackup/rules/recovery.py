@@ -20,6 +20,7 @@ from weddingbackup.resources.recovery_request import (
 )
 from weddingbackup.resources.reports import RestoreReport
 from weddingbackup.resources.wedding_backup_policy import Source, WeddingBackupPolicy
+from weddingbackup.rules import stages
 from weddingbackup.rules.backup import MOST, percent
 from weddingbackup.rules.choice import RecoveryPoint
 from weddingbackup.rules.conditions import State, Verdict, merge, summary
@@ -30,9 +31,6 @@ ENDED = frozenset({Phase.COMPLETED, Phase.PARTIALLY_FAILED, Phase.FAILED, Phase.
 OBJECTIVE_SECONDS = {Urgency.STANDARD: 300, Urgency.CRITICAL: 60, Urgency.EMERGENCY: 30}
 
 _PATIENCE = timedelta(minutes=1)
-
-_SOURCE_ENDED = frozenset({SourcePhase.COMPLETED, SourcePhase.FAILED})
-_ORDER = list(DataClass)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ def plan(
         return Problem(
             "SourceNotInPoint", f"spec.targets names {', '.join(unknown)}, which is not recovered."
         )
-    return sorted(restores, key=lambda restore: (_ORDER.index(restore.data_class), restore.name))
+    return sorted(restores, key=lambda restore: (stages.rank(restore.data_class), restore.name))
 
 
 def planned(
@@ -121,13 +119,15 @@ def planned(
                 SourceStatus(name=restore.name, data_class=restore.data_class)
                 for restore in restores
             ],
+            "stages": stages.begun([restore.data_class for restore in restores], now),
         }
     )
     pinned = request.model_copy(update={"status": status})
-    return under_way(pinned, Phase.RECOVERING, _RECOVERING, now=now)
+    return under_way(pinned, Phase.RECOVERING, _recovering(status.sources), now=now)
 
 
-_RECOVERING = Problem("Recovering", "The recovery is under way.")
+def _recovering(rows: Sequence[SourceStatus]) -> Problem:
+    return Problem("Recovering", stages.said(rows) or "The recovery is under way.")
 
 
 def assess(
@@ -145,19 +145,24 @@ def assess(
     reports = {
         row.name: _report(workload)
         for row in request.status.sources
-        if row.phase not in _SOURCE_ENDED and (workload := workloads.get(row.name))
+        if row.phase not in stages.OVER and (workload := workloads.get(row.name))
     }
     rows = [
         _row(row, workloads.get(row.name), reports.get(row.name), told.get(row.name))
         for row in request.status.sources
     ]
     status = request.status.model_copy(update={"sources": rows})
+    rows = [stages.in_turn(row, stages.waits_for(status, row.data_class)) for row in rows]
+    status = status.model_copy(
+        update={"sources": rows, "stages": stages.advanced(status.stages, rows, now)}
+    )
     current = request.model_copy(update={"status": _with_locations(status, reports)})
     phases = {row.phase for row in rows}
-    if phases <= _SOURCE_ENDED:
+    if phases <= stages.OVER:
         return _ended(current, rows, now)
     troubles = [w.problem for w in workloads.values() if w and w.problem and not w.finished]
-    return under_way(current, Phase.RECOVERING, troubles[0] if troubles else _RECOVERING, now=now)
+    problem = troubles[0] if troubles else _recovering(rows)
+    return under_way(current, Phase.RECOVERING, problem, now=now)
 
 
 def outdated(status: Status) -> Problem | None:
@@ -192,7 +197,7 @@ def cancelled(request: RecoveryRequest, *, now: datetime) -> Status:
 
 def _given_up(request: RecoveryRequest, phase: Phase, problem: Problem, now: datetime) -> Status:
     rows = [
-        row if row.phase in _SOURCE_ENDED else _not_recovered(row, problem)
+        row if row.phase in stages.OVER else _not_recovered(row, problem)
         for row in request.status.sources
     ]
     status = request.status.model_copy(update={"sources": rows})
@@ -243,7 +248,7 @@ def _row(
     report: RestoreReport | None,
     progress: Reported | None,
 ) -> SourceStatus:
-    if row.phase in _SOURCE_ENDED:
+    if row.phase in stages.OVER:
         return row
     if workload is None:
         return row if row.job_uid is None else _not_recovered(row, _RESULT_UNKNOWN)

@@ -2,7 +2,7 @@
 
 The pod's token is all that it shows, read anew for each request since the kubelet renews it. A
 broker that gives no answer, or says that it cannot serve for now, is asked again for ten minutes;
-one whose certificate the task's authorities do not vouch for gets no token at all. No message holds
+one that says that it is not this job's turn yet is asked when it is, however long that takes; one whose certificate the task's authorities do not vouch for gets no token at all. No message holds
 a URL, a token or anything of an answer but the words of its refusal.
 """
 
@@ -17,6 +17,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, NoReturn, TypeVar
 from urllib.parse import quote, urlsplit
 
+import structlog
 import urllib3
 from pydantic import BaseModel, ValidationError
 from urllib3 import exceptions
@@ -30,6 +31,7 @@ from weddingbackup.resources.broker import (
     RefusalCode,
     SignAnswer,
     SignRequest,
+    Turn,
 )
 from weddingbackup.resources.tasks import BrokerAccess
 from weddingbackup.stores.answers import retry_after
@@ -50,6 +52,8 @@ _MANIFEST_SECONDS = 180.0
 _ROWS_SECONDS = 900.0
 """Of silence, while the broker reads a database, or writes into one."""
 _TELL_SECONDS = 5.0
+_TURN_SECONDS = 0.25
+"""Between two questions for the job's turn; the broker holds each for a while."""
 _CONNECTIONS = 16
 _SLICE = 1 << 20
 _LARGEST_ANSWER = 64 << 20
@@ -58,6 +62,8 @@ _SUCCESS = range(200, 300)
 # Who stands before a broker says these while it is away; so does a broker that cannot tell yet who asks.
 _AWAY = {502, 503, 504}
 _PLACES = "/v1/locations/"
+
+_log = structlog.get_logger()
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -197,11 +203,25 @@ class Client:
         return self._persist(lambda: _parse(kind, self._drain(self._send(method, path, body=body))))
 
     def _persist(self, attempt: Callable[[], T]) -> T:
-        """Try until the broker answers, or has been away for too long."""
-        try:
-            return self.waiting(lambda: self._patience.call(attempt))
-        except TransientError as error:
-            raise BrokerError(_away(error)) from None
+        """Try until the broker answers, or has been away for too long; wait for the job's turn."""
+        while True:
+            try:
+                return self.waiting(lambda: self._patience.call(attempt))
+            except TransientError as error:
+                raise BrokerError(_away(error)) from None
+            except BrokerError as error:
+                if error.refusal.code is not RefusalCode.WAITS:
+                    raise
+                _log.info("waiting", reason=error.refusal.message)
+            self.waiting(self._await_turn)
+
+    def _await_turn(self) -> None:
+        """Return when the broker says that this job may move data."""
+        while True:
+            # First: two brokers may see the turn come at two moments, and must not be asked in a circle.
+            self._patience.sleep(_TURN_SECONDS)
+            if self._ask("GET", "/v1/turn", Turn).waits_for is None:
+                return
 
     def _send(
         self,

@@ -34,7 +34,7 @@ async def slow() -> Slow:
 @pytest.fixture
 async def served(slow: Slow) -> AsyncIterator[FastAPI]:
     keeping = Keeping(slow.credentials)
-    yield create_app(slow, keeping, slow, slow)
+    yield create_app(slow, keeping, slow, slow, slow)
     keeping.close()
 
 

@@ -152,7 +152,7 @@ class Web:
 async def web() -> AsyncIterator[Web]:
     town = Town()
     keeping = Keeping(town.credentials)
-    yield Web(create_app(town, keeping, town, town), town)
+    yield Web(create_app(town, keeping, town, town, town), town)
     keeping.close()
 
 

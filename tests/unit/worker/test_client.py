@@ -101,6 +101,30 @@ def test_a_refusal_is_taken_at_once(
     assert len(broker.asked) == 1
 
 
+def test_a_job_waits_in_place_until_its_turn_comes(broker: Liar, token: Path) -> None:
+    """However long that takes, and whatever the broker does meanwhile."""
+    waits = Said(425, refusal(RefusalCode.WAITS, "waits for stage Timeline"))
+    pauses: list[float] = []
+    client = Client(broker.access, token, patience=Retry(sleep=pauses.append))
+    not_yet, away = Said(200, b'{"waitsFor": "Timeline"}'), Said(503)
+    answers = [waits, *[not_yet] * 8, away, not_yet, Said(200, b"{}"), waits, Said(200, b"{}")]
+    broker.answer = in_turn(*answers, Said(200, b'{"puts": [], "gets": []}'))
+    client.sign(SignRequest())
+    paths = [asked.path for asked in broker.asked]
+    assert paths == ["/v1/sign", *["/v1/turn"] * 11, "/v1/sign", "/v1/turn", "/v1/sign"]
+    assert all(pauses[:8])  # each question after a pause: it is no circle
+
+
+def test_a_job_that_waits_ends_when_it_is_told_that_it_is_over(
+    broker: Liar, client: Client
+) -> None:
+    waits = Said(425, refusal(RefusalCode.WAITS))
+    gone = Said(401, refusal(RefusalCode.UNKNOWN_WORKER, "the RecoveryRequest is not under way"))
+    broker.answer = in_turn(waits, gone)
+    with pytest.raises(BrokerError, match="not under way"):
+        client.sign(SignRequest())
+
+
 def test_a_location_that_is_away_is_not_taken_for_the_broker(broker: Liar, client: Client) -> None:
     broker.answer = in_turn(Said(503, refusal(RefusalCode.TRANSIENT, "london is away")))
     for ask in (
@@ -221,8 +245,20 @@ def test_progress_is_told_once_only(broker: Liar, client: Client) -> None:
     assert len(broker.asked) == 1
 
 
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        [Said(0), Said(0)],
+        [
+            Said(425, refusal(RefusalCode.WAITS)),
+            Said(200, b'{"waitsFor": "Guests"}'),
+            Said(200, b"{}"),
+        ],
+    ],
+    ids=["away", "not-yet"],
+)
 def test_the_clock_stands_still_while_the_broker_is_waited_for(
-    broker: Liar, token: Path, monkeypatch: pytest.MonkeyPatch
+    broker: Liar, token: Path, monkeypatch: pytest.MonkeyPatch, waiting: list[Said]
 ) -> None:
     now = [100.0]
     monkeypatch.setattr("weddingbackup.worker.client.time.monotonic", lambda: now[0])
@@ -233,7 +269,7 @@ def test_the_clock_stands_still_while_the_broker_is_waited_for(
     client = Client(
         broker.access, token, patience=replace(Retry(600), sleep=pause, clock=lambda: now[0])
     )
-    broker.answer = in_turn(Said(0), Said(0), Said(200, b'{"puts": [], "gets": []}'))
+    broker.answer = in_turn(*waiting, Said(200, b'{"puts": [], "gets": []}'))
     begun = client.clock()
     client.sign(SignRequest())
     assert now[0] == 220
