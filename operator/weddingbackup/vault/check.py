@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -113,12 +114,14 @@ class Checked:
             `format` where it has no copy under that very name.
         strangers: locations that hold no point, and for which none was written: nothing is put there.
         tallies: by location.
+        vault_id: whose `format` is the right one, 16 bytes; None where nobody could tell.
     """
 
     findings: list[Finding] = field(default_factory=list)
     superseded: set[tuple[str, str]] = field(default_factory=set)
     strangers: set[str] = field(default_factory=set)
     tallies: dict[str, Tally] = field(default_factory=dict)
+    vault_id: bytes | None = None
 
 
 def check(
@@ -197,6 +200,7 @@ class _Check:
         # Manifests before listings: what a point needs was there before its manifest was.
         points = catalog(self._stores)
         answering = self._list()
+        self._result.vault_id = self._identify(answering)
         self._want(points, answering)
         self._want_keys(answering)
         self._settle(answering)
@@ -204,6 +208,18 @@ class _Check:
         self._lose(answering)
         self._result.findings = sorted(self._found.values())
         return self._result
+
+    def _identify(self, stores: Sequence[Store]) -> bytes | None:
+        """Say which vault this is: the keys know, or else a majority of all locations has to agree."""
+        if self._keyring is not None:
+            return self._keyring.vault_id
+        found = Counter(
+            answer for answer in ask_all(stores, _vault_id) if not isinstance(answer, StoreError)
+        )
+        agreed = (
+            vault for vault, count in found.items() if vault and 2 * count > len(self._stores)
+        )
+        return next(agreed, None)
 
     def _list(self) -> list[Store]:
         answering = []
@@ -285,7 +301,8 @@ class _Check:
             for store in stores:
                 bit = self._inventory.bit(store.location)
                 here = [name for name in names if self._inventory.rows[name].copies(bit)]
-                for name in here or sorted(names)[:1]:
+                # An older wrapping that came back at one location must not be spread to others.
+                for name in here or [max(sorted(names), key=self._inventory.locations)]:
                     self._inventory.want(name, bit)
 
     def _settle(self, stores: Sequence[Store]) -> None:
@@ -367,7 +384,7 @@ class _Check:
                     self._result.tallies[store.location].bytes += len(data)
                 self._progress.add(size=len(data))
                 self._progress.moved(store.location, len(data))
-                accept(name, data)
+                accept(name, data, self._result.vault_id)
             except (VaultDamageError, CorruptError) as error:
                 right = row.needed is None or copy.size == row.needed
                 problem = Problem.DAMAGED if right else Problem.SIZE
@@ -426,11 +443,14 @@ class _Check:
             if ("", name) in self._found or self._inventory.rows[name].wanted & ~bits:
                 continue
             try:
-                get_object(stores, name, accept, silent=self._silent)
+                get_object(stores, name, self._accept, silent=self._silent)
             except (VaultDamageError, MissingError):
                 self._note("", name, Problem.LOST, "no location that answers has a good copy of it")
             except StoreError as error:
                 self._note("", name, Problem.UNREADABLE, str(error))
+
+    def _accept(self, name: str, data: bytes) -> bytes:
+        return accept(name, data, self._result.vault_id)
 
     def _doubt(self, name: str) -> None:
         with self._lock:
@@ -446,18 +466,26 @@ class _Check:
             self._found.setdefault((location, name), found)
 
 
-def accept(name: str, data: bytes) -> bytes:
-    """Give whole bytes back if they are those of their name.
+def accept(name: str, data: bytes, vault_id: bytes | None = None) -> bytes:
+    """Give whole bytes back if they are those of their name; `format` if it is that of the vault.
 
     Raises:
         VaultDamageError: they are not.
         RefusedError: it is the format of a newer version.
     """
     if name == FORMAT:
-        check_format(data)
+        if check_format(data) != vault_id is not None:
+            raise VaultDamageError(name, "it is that of another vault")
     else:
         verify(name, data)
     return data
+
+
+def _vault_id(store: Store) -> bytes | None:
+    try:
+        return check_format(store.get(FORMAT))
+    except VaultDamageError:
+        return None
 
 
 def _open_pack(keyring: Keyring, name: str, data: bytes) -> None:

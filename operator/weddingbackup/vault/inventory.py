@@ -118,6 +118,10 @@ class Inventory:
         row.wanted |= bits
         row.needed = size if row.needed is None else row.needed
 
+    def locations(self, name: str) -> int:
+        """How many locations list an object, by its name or as a replacement."""
+        return sum(bool(self.rows[name].copies(bit)) for bit in self._bits.values())
+
     def at(self, bit: int, prefix: str) -> Iterator[str]:
         """Give the objects of a kind of which a location lists any copy."""
         return (

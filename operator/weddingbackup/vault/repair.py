@@ -114,9 +114,11 @@ class _Repair:
         self._remove = remove
         self._progress = progress
         self._silent: dict[str, TransientError] = {}
+        self._vault_id: bytes | None = None
         self._result = Repaired()
 
     def run(self, checked: Checked) -> Repaired:
+        self._vault_id = checked.vault_id
         wanted: dict[str, dict[str, Finding | None]] = {}
         behind: list[Finding] = []
         empty: list[Finding] = []
@@ -185,7 +187,7 @@ class _Repair:
                     break
                 continue
             try:
-                accept(name, data)
+                accept(name, data, self._vault_id)
             except VaultDamageError:
                 there.bad.append(number)
             else:
@@ -204,7 +206,7 @@ class _Repair:
 
         def keep(name: str, data: bytes) -> bytes:
             try:
-                return accept(name, data)
+                return accept(name, data, self._vault_id)
             except VaultDamageError:
                 bad.append(data)
                 raise
