@@ -1,11 +1,18 @@
-"""Gets ranges of packs from whichever location is fastest, and from the next when bytes are bad."""
+"""Gets ranges of packs from whichever location is fastest, and from the next when bytes are bad.
+
+`lanes` decides; here are the threads. A request runs in a thread of its own, so that who waits for
+it can ask another location, too, and leave the one that is late behind: nobody waits for it again.
+"""
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from weddingbackup.stores.errors import (
     ArchivedError,
@@ -15,36 +22,51 @@ from weddingbackup.stores.errors import (
     TransientError,
 )
 from weddingbackup.vault.errors import VaultDamageError
+from weddingbackup.vault.lanes import Fleet, Lane, Step
 from weddingbackup.vault.names import LAST_REPLACEMENT, replacement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Generator, Sequence
 
     from weddingbackup.stores.api import Store
+    from weddingbackup.vault.lanes import Asked
     from weddingbackup.vault.progress import Progress
 
 T = TypeVar("T")
 
-_FIRST_GUESS = 50e6  # bytes a second of a location that has not been measured yet
-_MEMORY = 0.7  # how much of the measured speed stays when a new one comes in
+_FOUND = (VaultDamageError, CorruptError, ArchivedError)
+"""Errors of who has the object, good or not."""
+
+STREAMS = 10
+"""Ranges that are waited for at once."""
+_MOST_LOST = 10
+"""Requests under way that nobody waits for. With so many, no more are doubled."""
+_IDLE_SECONDS = 5.0
+_LOOK_SECONDS = 1.0  # until it is looked again whether somebody else can help
+
+
+class _Answer(NamedTuple):
+    asked: Asked
+    found: bytes | BaseException
 
 
 @dataclass(slots=True)
-class _Lane:
-    """One location as the fetcher has come to know it."""
+class _Race:
+    """One range that is wanted: who was asked for it, and what they say. Changed under the lock.
 
-    store: Store
-    holder: bool
-    speed: float = _FIRST_GUESS
-    outstanding: int = 0
-    silent: bool = False
-    archived: bool = False
-    bad: set[str] = field(default_factory=set)
+    Attributes:
+        doubled: bytes of the requests beside the first, that did not fail.
+    """
 
-    def rank(self, name: str, size: int) -> tuple[bool, bool, bool, bool, float]:
-        """Who is asked first: who answers, has good bytes, at hand, should have them, is done soonest."""
-        seconds = (self.outstanding + size) / self.speed
-        return self.silent, name in self.bad, self.archived, not self.holder, seconds
+    name: str
+    offset: int
+    length: int
+    answers: queue.SimpleQueue[_Answer] = field(default_factory=queue.SimpleQueue)
+    asked: set[int] = field(default_factory=set)
+    running: list[Asked] = field(default_factory=list)
+    late: list[Asked] = field(default_factory=list)
+    doubled: int = 0
+    over: bool = False
 
 
 class Fetcher:
@@ -56,11 +78,15 @@ class Fetcher:
         *,
         holders: Collection[str] | None = None,
         progress: Progress | None = None,
+        streams: int = STREAMS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take all locations; `holders` names those that should have all that will be asked."""
         self._lock = threading.Lock()
-        self._lanes = [_Lane(s, holders is None or s.location in holders) for s in stores]
+        self._stores = list(stores)
+        self._fleet = Fleet([Lane(holders is None or s.location in holders) for s in stores])
+        self._slots = threading.Semaphore(streams)
+        self._runners = _Runners()
         self._progress = progress
         self._clock = clock
         self._damaged: dict[tuple[str, str], None] = {}
@@ -70,6 +96,12 @@ class Fetcher:
         """(location, object) whose bytes did not verify, or were missing where they should be."""
         with self._lock:
             return list(self._damaged)
+
+    @property
+    def extra(self) -> int:
+        """Bytes that came twice, at most: what was asked of a second location for good."""
+        with self._lock:
+            return self._fleet.extra
 
     def read(self, name: str, offset: int, length: int, check: Callable[[bytes], T]) -> T:
         """Get a range of an object, from the first location whose bytes `check` accepts.
@@ -83,25 +115,17 @@ class Fetcher:
         """
         failure: StoreError | VaultDamageError | None = None
         for number in range(LAST_REPLACEMENT + 1):
-            asked: set[int] = set()
             found = False
-            while lane := self._next(asked, replacement(name, number), length):
-                try:
-                    data = self._get(lane, replacement(name, number), offset, length)
-                    found = True
-                    return check(data)
-                except MissingError as error:
-                    failure = failure or error
-                    if not number:
-                        self._report(lane, name)
-                except (VaultDamageError, CorruptError, ArchivedError) as error:
-                    found = True
-                    failure = self._pass_over(lane, replacement(name, number), error, failure)
-                except StoreError as error:
-                    lane.silent = lane.silent or isinstance(error, TransientError)
-                    # Who did not answer may have it: that says more than another's "missing".
-                    if failure is None or isinstance(failure, MissingError):
-                        failure = error
+            with closing(self._answers(replacement(name, number), offset, length)) as answers:
+                for lane, answer in answers:
+                    try:
+                        content = check(_bytes(answer))
+                    except (StoreError, VaultDamageError) as error:
+                        found = found or isinstance(error, _FOUND)
+                        failure = self._explain(lane, name, number, error, failure)
+                    else:
+                        self._judge(lane, good=True)
+                        return content
             if number and not found:
                 break
         if isinstance(failure, StoreError) and not isinstance(
@@ -110,53 +134,174 @@ class Fetcher:
             raise failure
         raise VaultDamageError(name, f"no location has a good copy ({failure})")
 
-    def _next(self, asked: set[int], name: str, length: int) -> _Lane | None:
-        with self._lock:
-            left = [
-                (lane.rank(name, length), number, lane)
-                for number, lane in enumerate(self._lanes)
-                if number not in asked
-            ]
-            if not left:
-                return None
-            _, number, lane = min(left, key=lambda entry: entry[:2])
-            asked.add(number)
-            lane.outstanding += length
-            return lane
-
-    def _get(self, lane: _Lane, name: str, offset: int, length: int) -> bytes:
-        begun = self._clock()
+    def _answers(
+        self, name: str, offset: int, length: int
+    ) -> Generator[tuple[int, bytes | BaseException]]:
+        """Ask one location after the other, and two at once where one is late; closed early, leave."""
+        race = _Race(name, offset, length)
         try:
-            data = lane.store.get(name, offset=offset, length=length)
+            while True:
+                # Held while waiting, not while the answer is verified and written: else its lane
+                # would stand idle that long.
+                with self._slots:
+                    if not self._under_way(race) and not self._ask(race):
+                        return
+                    answer = self._first(race)
+                yield answer.asked.lane, answer.found
         finally:
             with self._lock:
-                lane.outstanding -= length
-        speed = length / max(self._clock() - begun, 1e-6)
-        with self._lock:
-            lane.silent = False
-            lane.speed = _MEMORY * lane.speed + (1 - _MEMORY) * speed
-        if self._progress:
-            self._progress.moved(lane.store.location, length)
-        return data
+                race.over = True
+                self._fleet.lost += len(race.running)
 
-    def _pass_over(
+    def _ask(self, race: _Race, *, second: bool = False) -> bool:
+        """Ask the best location that was not asked; False: there is none."""
+        with self._lock:
+            now = self._clock()
+            choose = self._fleet.choose_second if second else self._fleet.choose
+            number = choose(race.name, race.length, race.asked, now)
+            if number is None:
+                return False
+            asked = self._fleet.begin(number, race.length, now)
+            race.asked.add(number)
+            race.running.append(asked)
+            if second:
+                race.doubled += race.length
+                self._fleet.extra += race.length
+        work = partial(self._get, race, asked)
+        if len(self._stores) == 1:
+            work()  # there is nobody else to ask meanwhile
+        else:
+            self._runners.run(work)
+        return True
+
+    def _first(self, race: _Race) -> _Answer:
+        """Wait for the next answer, and hurry when it is late."""
+        patience = 0.0
+        while True:
+            try:
+                return race.answers.get(timeout=patience)
+            except queue.Empty:
+                patience = self._hurry(race)
+
+    def _under_way(self, race: _Race) -> bool:
+        with self._lock:
+            return bool(race.running) or not race.answers.empty()
+
+    def _hurry(self, race: _Race) -> float:
+        """Ask another location where that is due; gives how long to wait."""
+        with self._lock:
+            if not race.running:  # they answered just now
+                return 0.0
+            newest = race.running[-1]
+            now = self._clock()
+            step, seconds = self._fleet.step(newest, now)
+            if now >= newest.late_at and newest not in race.late:
+                race.late.append(newest)
+                self._fleet.lanes[newest.lane].late += 1
+            if step is Step.WAIT:
+                return seconds
+            if self._fleet.lost + len(race.running) > _MOST_LOST:
+                return _LOOK_SECONDS
+        return 0.0 if self._ask(race, second=True) else _LOOK_SECONDS
+
+    def _get(self, race: _Race, asked: Asked) -> None:
+        store = self._stores[asked.lane]
+        found: bytes | BaseException
+        try:
+            found = store.get(race.name, offset=race.offset, length=race.length)
+        except BaseException as error:  # noqa: BLE001  raised again by who waits
+            found = error
+        if self._progress and not isinstance(found, BaseException):
+            self._progress.moved(store.location, race.length)
+        with self._lock:
+            now = self._clock()
+            if isinstance(found, BaseException):
+                self._fleet.failed(asked, now, silent=isinstance(found, TransientError))
+                refund = min(race.doubled, asked.size)
+                race.doubled -= refund
+                self._fleet.extra -= refund
+            else:
+                self._fleet.arrived(asked, now)
+            if asked in race.late:
+                self._fleet.lanes[asked.lane].late -= 1
+            race.running.remove(asked)
+            if race.over:
+                self._fleet.lost -= 1
+            else:
+                race.answers.put(_Answer(asked, found))
+
+    def _explain(
         self,
-        lane: _Lane,
+        lane: int,
         name: str,
+        number: int,
         error: StoreError | VaultDamageError,
         failure: StoreError | VaultDamageError | None,
     ) -> StoreError | VaultDamageError:
         """Note why there were no good bytes; give what says the most of all that went wrong so far."""
+        if isinstance(error, MissingError):
+            if not number:
+                self._report(lane, name)
+            return failure or error
         if isinstance(error, ArchivedError):
             # Who has archived one has archived others: who has them at hand is asked first.
-            lane.archived = True
+            with self._lock:
+                self._fleet.lanes[lane].archived = True
             return error
-        self._report(lane, name)
-        return failure if isinstance(failure, ArchivedError) else error
+        if isinstance(error, (VaultDamageError, CorruptError)):
+            self._judge(lane, good=False)
+            self._report(lane, replacement(name, number))
+            return failure if isinstance(failure, ArchivedError) else error
+        # Who did not answer may have it: that says more than another's "missing".
+        return error if failure is None or isinstance(failure, MissingError) else failure
 
-    def _report(self, lane: _Lane, name: str) -> None:
+    def _judge(self, lane: int, *, good: bool) -> None:
+        with self._lock:
+            self._fleet.judged(lane, good=good)
+
+    def _report(self, lane: int, name: str) -> None:
         # Who has one bad range of an object is asked last for its others, which may be good.
         with self._lock:
-            lane.bad.add(name)
-            if lane.holder:
-                self._damaged[lane.store.location, name] = None
+            self._fleet.lanes[lane].bad.add(name)
+            if self._fleet.lanes[lane].holder:
+                self._damaged[self._stores[lane].location, name] = None
+
+
+class _Runners:
+    """Threads that run requests, as many as are under way; each leaves when it was idle for a while."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Run it at once, in a thread that keeps no process alive."""
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+                self._work.put(work)
+                return
+        threading.Thread(target=self._serve, args=(work,), name="get", daemon=True).start()
+
+    def _serve(self, work: Callable[[], None]) -> None:
+        while True:
+            work()
+            del work  # it holds bytes
+            with self._lock:
+                self._idle += 1
+            while True:
+                try:
+                    work = self._work.get(timeout=_IDLE_SECONDS)
+                    break
+                except queue.Empty:
+                    with self._lock:
+                        if self._work.empty():
+                            self._idle -= 1
+                            return
+
+
+def _bytes(answer: bytes | BaseException) -> bytes:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer

@@ -9,7 +9,7 @@ import msgspec
 from weddingbackup.vault.catalog import Point, find_point
 from weddingbackup.vault.chunks import Finder, TreeReader, load_indexes
 from weddingbackup.vault.errors import UNDECODABLE, RefusedError, VaultDamageError
-from weddingbackup.vault.fetch import Fetcher
+from weddingbackup.vault.fetch import STREAMS, Fetcher
 from weddingbackup.vault.manifest import open_body
 
 if TYPE_CHECKING:
@@ -35,7 +35,13 @@ class OpenedSource:
     sealed: SealedSource
 
     def __init__(
-        self, vault: Vault, point: Point | PointRef, source: str, progress: Progress | None = None
+        self,
+        vault: Vault,
+        point: Point | PointRef,
+        source: str,
+        progress: Progress | None = None,
+        *,
+        streams: int = STREAMS,
     ) -> None:
         """Open it.
 
@@ -55,7 +61,9 @@ class OpenedSource:
             raise RefusedError(f"this point has no source {source}; it has {names}")
         self.plain, self.sealed = found
         self.chunk_key = vault.keyring.chunk_key(self.plain.data_class)
-        self.fetcher = Fetcher(vault.stores, holders=self.point.held_by, progress=progress)
+        self.fetcher = Fetcher(
+            vault.stores, holders=self.point.held_by, progress=progress, streams=streams
+        )
         self.damaged = list(self.point.damaged)
         # Who holds the manifest is asked first for the indexes, too.
         self._stores = sorted(vault.stores, key=lambda s: s.location not in self.point.held_by)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 BATCH_FILES = 8192
 BATCH_BYTES = 128 * MIB
-RANGE_SEALED = 8 * MIB
-RANGE_RAW = 16 * MIB
+RANGE_SEALED = 4 * MIB
+RANGE_RAW = 8 * MIB
 GAP = 128 * 1024
 """Bytes that nobody asked for, read rather than asking twice."""
 

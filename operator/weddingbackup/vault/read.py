@@ -18,6 +18,7 @@ from weddingbackup.vault.errors import (
     RestoreIncompleteError,
     VaultDamageError,
 )
+from weddingbackup.vault.fetch import STREAMS
 from weddingbackup.vault.opened import OpenedSource
 from weddingbackup.vault.plan import FileJob, Range, batches, pieces, ranges
 from weddingbackup.vault.results import RestoreResult
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from weddingbackup.vault.tree import Item
     from weddingbackup.vault.vault import Vault
 
-STREAMS = 4
+_DECODERS = 2  # threads that verify and write while all streams are under way
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors of a target that no other file escapes."""
 
@@ -54,6 +55,8 @@ def restore(
 ) -> RestoreResult:
     """Bring a source back, or only these paths of it (files, or directories with all in them).
 
+    `streams` ranges are fetched at once.
+
     Raises:
         RestoreIncompleteError: some files could not be brought back, all others were; it has the
             result with their names.
@@ -62,10 +65,11 @@ def restore(
         OSError: the target is full or read-only; no unfinished file is left.
         Exception: whatever else the target raises; no unfinished file is left.
     """
-    opened = OpenedSource(vault, point, source, progress)
+    opened = OpenedSource(vault, point, source, progress, streams=streams)
     run = _Restore(opened, target, progress, include)
-    result = run.run(streams)
+    result = run.run(streams + _DECODERS)
     result.locations = progress.locations
+    result.extra = opened.fetcher.extra
     result.damaged = sorted({*opened.damaged, *opened.fetcher.damaged})
     result.warnings += [*opened.sealed.warnings, *target.warnings()]
     if result.failed:
@@ -129,11 +133,11 @@ class _Restore:
         self._links: list[tuple[bytes, Entry, bytes]] = []
         self._first: dict[tuple[int, int], bytes] = {}
 
-    def run(self, streams: int) -> RestoreResult:
-        queue: Queue[Range | None] = Queue(2 * streams)
+    def run(self, workers: int) -> RestoreResult:
+        queue: Queue[Range | None] = Queue(2 * workers)
         threads = [
-            threading.Thread(target=self._work, args=(queue,), name=f"get-{n}", daemon=True)
-            for n in range(streams)
+            threading.Thread(target=self._work, args=(queue,), name=f"restore-{n}", daemon=True)
+            for n in range(workers)
         ]
         for thread in threads:
             thread.start()

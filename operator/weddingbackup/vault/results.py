@@ -63,6 +63,7 @@ class RestoreResult:
 
     Attributes:
         locations: bytes read from each location.
+        extra: of these, what was asked of a second location since the first was late, at most.
         damaged: (location, object) whose bytes did not verify or were missing there.
         failed: (path, problem) of what could not be brought back.
         warnings: what the target could not keep, and the source's own warnings.
@@ -71,6 +72,7 @@ class RestoreResult:
     files: int = 0
     bytes: int = 0
     locations: dict[str, int] = field(default_factory=dict)
+    extra: int = 0
     damaged: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[_Path, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
