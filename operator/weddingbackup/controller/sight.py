@@ -14,7 +14,6 @@ from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.rules.locations import is_readable
 from weddingbackup.rules.tiers import Away
 from weddingbackup.stores import open_store
-from weddingbackup.stores.errors import StoreError
 from weddingbackup.stores.retry import Retry
 from weddingbackup.stores.wirestore import WireStore
 from weddingbackup.vault import catalog
@@ -101,11 +100,7 @@ async def _ask(
     name = location.metadata.name
 
     def ask(stores: Sequence[WireStore]) -> tuple[Catalog, bool]:
-        found = catalog.catalog(stores, prefix)
-        try:
-            return found, is_archiving(stores[0])
-        except StoreError:  # who has told its points has told what counts
-            return found, False
+        return catalog.catalog(stores, prefix), is_archiving(stores[0])
 
     try:
         found = await _at(context, [location], vault, f"points/{name}", ask, _LISTING_SECONDS)

@@ -17,13 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from weddingbackup.stores.errors import (
-    ArchivedError,
-    DeniedError,
-    MissingError,
-    StoreError,
-    TransientError,
-)
+from weddingbackup.stores.errors import DeniedError, MissingError, StoreError, TransientError
 from weddingbackup.vault.catalog import points
 from weddingbackup.vault.check import Finding, Problem, accept
 from weddingbackup.vault.copy import copy_points
@@ -213,7 +207,7 @@ class _Repair:
 
         try:
             return get_object(stores, name, keep, silent=self._silent)
-        except (VaultDamageError, ArchivedError):
+        except VaultDamageError:
             if name == FORMAT or (whole := salvage(name, bad)) is None:
                 raise
             return whole

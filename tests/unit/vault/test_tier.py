@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from tests.unit.vault.fakes import START, MemoryStore, bring_back, rng
@@ -22,7 +23,9 @@ from weddingbackup.vault.errors import (
     VaultDamageError,
 )
 from weddingbackup.vault.fetch import Fetcher
-from weddingbackup.vault.names import PACKS
+from weddingbackup.vault.index import encode_index, open_index
+from weddingbackup.vault.manifest import IndexRef, encode_manifest, open_body
+from weddingbackup.vault.names import PACKS, digest_of
 from weddingbackup.vault.objects import get_object
 from weddingbackup.vault.repair import repair
 from weddingbackup.vault.tier import Told, UnknownDataError
@@ -80,6 +83,38 @@ def test_trees_indexes_keys_and_manifests_stay_at_hand(world: ShelvedVault) -> N
     assert trees
     for store in world.shelved:
         assert not any(store.is_away(name) for name in trees)
+
+
+def test_a_pack_is_as_warm_as_the_newest_point_that_names_it_in_any_index(
+    world: ShelvedVault,
+) -> None:
+    world.store(FILES)
+    _older_twin(world, timedelta(days=400))
+    assert len(points(world.stores)) == 2
+    assert world.tier(Tier.COLD).moved == {}
+    world.pass_(RECENT)
+    assert world.tier(Tier.COLD).moved
+
+
+def _older_twin(world: ShelvedVault, age: timedelta) -> None:
+    """Store a point that is older than the only one, and has the same packs in an index of its own."""
+    keyring, [point] = world.kit.keyring(), points(world.stores)
+    [source] = point.sources
+    [ref] = source.data_indexes
+    index = open_index(keyring, ref.name, world.stores[0].get(ref.name))
+    name, data = encode_index(keyring, index.kind, index.class_name, index.pack_facts(), b"1" * 32)
+    twin = msgspec.structs.replace(
+        source, data_indexes=(IndexRef(digest_of(name) or b"", len(data)),)
+    )
+    then = point.time - age
+    plain = msgspec.structs.replace(
+        point.plain, job_uid="twin", scheduled_at=then, point_time=then, sources=(twin,)
+    )
+    body = open_body(keyring, point.manifest, point.data)
+    manifest, sealed = encode_manifest(keyring, plain, body, b"2" * 32)
+    for store in world.stores:
+        store.put(name, data, sha256=digest_of(name) or b"")
+        store.put(manifest, sealed, sha256=digest_of(manifest) or b"")
 
 
 def test_what_nobody_needs_stays(world: ShelvedVault) -> None:
