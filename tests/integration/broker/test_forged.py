@@ -1,7 +1,9 @@
 """What a vendor can make beside a genuine worker, shown to the broker: it opens nothing, and widens nothing."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from weddingbackup.kube.client import (
     POLICIES,
     REQUESTS,
     SERVICE_ACCOUNTS,
+    Object,
 )
 from weddingbackup.resources.backup_job import Announced
 from weddingbackup.resources.broker import AUDIENCE, Progress
@@ -103,9 +106,10 @@ async def test_nothing_is_announced_for_a_job_that_has_ended_meanwhile(town: Tow
     scope = await town.scope(town.token())
     records = KubernetesRecords(town.api)
     await town.status(BACKUPS, "one", phase="Failed")
-    for tried in (records.read(scope), records.replace(scope, None, told("m", scope.pod_uid))):
-        with pytest.raises(RefusedError):
-            await tried
+    with pytest.raises(RefusedError):
+        await records.replace(scope, None, told("m", scope.pod_uid))
+    with pytest.raises(RefusedError):
+        await records.read(scope)
 
 
 async def test_nothing_is_announced_over_what_is_announced_meanwhile(town: Town) -> None:
@@ -117,6 +121,33 @@ async def test_nothing_is_announced_over_what_is_announced_meanwhile(town: Town)
     kept = await records.read(scope)
     assert kept is not None
     assert kept.name == "first"
+
+
+async def test_of_two_brokers_that_read_at_once_one_announces(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.backup()
+    scope = await town.scope(town.token())
+    both, get = asyncio.Barrier(2), town.api.get
+
+    async def together(*what: Any) -> Object | None:
+        found = await get(*what)
+        await both.wait()
+        return found
+
+    names = ("first", "second")
+    with monkeypatch.context() as patched:
+        patched.setattr(town.api, "get", together)
+        won = await asyncio.gather(
+            *(
+                KubernetesRecords(town.api).replace(scope, None, told(name, scope.pod_uid))
+                for name in names
+            )
+        )
+    assert sorted(won) == [False, True]
+    kept = await KubernetesRecords(town.api).read(scope)
+    assert kept is not None
+    assert kept.name == names[won.index(True)]
 
 
 async def test_a_worker_reports_of_its_own_job_and_of_no_later_one_of_its_name(town: Town) -> None:

@@ -8,22 +8,30 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import yaml
 
 from tests import chart
 from tests.cluster import Cluster
+from tests.integration.chart.shapes import (
+    Object,
+    account,
+    job,
+    owner,
+    pod,
+    pod_spec,
+    workload,
+)
 from weddingbackup.resources.broker import AUDIENCE
 from weddingbackup.resources.names import LABEL_OWNER, LABEL_POLICY, LABEL_TASK, WORKER_ACCOUNT
 
 pytestmark = pytest.mark.integration
 
-Object = dict[str, Any]
 PEOPLE = ("editor", "administrator")
 _MANAGER = "system:kube-controller-manager"
 """All controllers' one name in some clusters; here it is given all rights, as it has them there."""
+_ACCOUNTS = "system:serviceaccount:kube-system:service-account-controller"
 _WAIT_SECONDS = 60
 
 
@@ -113,71 +121,6 @@ def _wait_for_policies(town: Town) -> None:
             time.sleep(0.5)
 
 
-def pod_spec(service_account: str) -> Object:
-    # On no node: pods are made, and never run.
-    return {
-        "serviceAccountName": service_account,
-        "automountServiceAccountToken": False,
-        "restartPolicy": "Never",
-        "nodeSelector": {"no-such-node": "true"},
-        "containers": [{"name": "c", "image": "example.invalid/image"}],
-    }
-
-
-def pod(name: str, service_account: str = "someone", **metadata: Any) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, **metadata},
-        "spec": pod_spec(service_account),
-    }
-
-
-def job(
-    name: str,
-    service_account: str = "someone",
-    *,
-    labels: Object | None = None,
-    inner: Object | None = None,
-    **spec: Any,
-) -> Object:
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": name, "labels": labels or {}},
-        "spec": {
-            **spec,
-            "template": {"metadata": {"labels": inner or {}}, "spec": pod_spec(service_account)},
-        },
-    }
-
-
-def account(name: str) -> Object:
-    metadata = {"name": name}
-    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
-
-
-def owner(kind: str, api_version: str = "batch/v1") -> list[Object]:
-    uid = "4b4cd0b8-4f1c-4a5e-8a64-0b6f3c0f9a11"
-    reference = {"apiVersion": api_version, "kind": kind, "name": "some", "uid": uid}
-    return [{**reference, "controller": True}]
-
-
-def replica_set(name: str, service_account: str, labels: Object) -> Object:
-    labels = {"app": name, **labels}
-    spec = {**pod_spec(service_account), "restartPolicy": "Always"}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "ReplicaSet",
-        "metadata": {"name": name},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": {"app": name}},
-            "template": {"metadata": {"labels": labels}, "spec": spec},
-        },
-    }
-
-
 TASK = {LABEL_TASK: "backup"}
 
 
@@ -197,6 +140,21 @@ def ordinary(town: Town) -> str:
     for body in (pod("shop"), job("tidy", suspend=True)):
         assert "created" in (answer := town.create("editor", body)), answer
     return "pod/shop"
+
+
+def made_or_refused(town: Town, name: str) -> str:
+    """A workload's first pod, or why it has none, as events say."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    failed = ("get", "events", "--field-selector=reason=FailedCreate")
+    row = "-o=jsonpath={range .items[*]}{.involvedObject.name}: {.message}{'\\n'}{end}"
+    pods = ("get", "pods", "-l", f"app={name}", "-o", "name")
+    while True:
+        said = [line for line in town.run(None, *failed, row).splitlines() if line.startswith(name)]
+        said += town.run(None, *pods).split()
+        if said:
+            return said[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def pod_of(town: Town, selector: str) -> str:
@@ -305,7 +263,7 @@ class TestPeople:
             pod("p", ownerReferences=owner("ReplicaSet", "apps/v1")),
             job("j"),
             account("mine"),
-            replica_set("r", "someone", {}),
+            workload("ReplicaSet", "someone"),
         ):
             answer = town.try_create(who, body)
             assert "created (server dry run)" in answer, answer
@@ -330,23 +288,20 @@ class TestPeople:
 class TestControllers:
     """What people cannot do themselves they cannot have done by the cluster's controllers."""
 
+    @pytest.mark.parametrize("kind", ["ReplicaSet", "Deployment", "StatefulSet", "DaemonSet"])
     @pytest.mark.parametrize(
         ("account_name", "labels"),
         [(WORKER_ACCOUNT, {}), ("someone", TASK)],
         ids=["account", "label"],
     )
-    def test_a_replica_set_makes_no_worker(
-        self, town: Town, account_name: str, labels: Object
+    def test_a_workload_makes_no_worker(
+        self, town: Town, kind: str, account_name: str, labels: Object
     ) -> None:
-        name = f"r-{secrets.token_hex(3)}"
-        body = replica_set(name, account_name, labels)
+        body = workload(kind, account_name, labels)
         assert "created" in town.create("editor", body)
-        failed = "--for=condition=ReplicaFailure"
-        town.run(None, "wait", failed, f"replicaset/{name}", f"--timeout={_WAIT_SECONDS}s")
-        condition = '-o=jsonpath={.status.conditions[?(@.type=="ReplicaFailure")].message}'
-        said = town.run(None, "get", f"replicaset/{name}", condition)
+        said = made_or_refused(town, body["metadata"]["name"])
+        town.run("editor", "delete", kind, body["metadata"]["name"])
         assert town.refused(said, "worker-pods"), said
-        town.run("editor", "delete", f"replicaset/{name}")
 
     @pytest.mark.parametrize(
         "kind", [("ReplicaSet", "apps/v1"), ("Job", "apps/v1"), ("CronJob", "batch/v1")]
@@ -367,6 +322,25 @@ class TestControllers:
         answer = town.try_create(who, job("j", WORKER_ACCOUNT))
         assert town.refused(answer, "worker-jobs"), answer
         assert "created" in town.try_create(who, job("j"))
+
+    @pytest.mark.parametrize("who", [_ACCOUNTS, _MANAGER])
+    def test_make_no_workers_account(self, town: Town, who: str) -> None:
+        """The one that gives each namespace its `default` account gives none the workers'."""
+        answer = town.try_create(who, account(WORKER_ACCOUNT))
+        assert town.refused(answer, "worker-accounts"), answer
+        assert "created" in town.try_create(who, account("another"))
+
+    def test_change_the_workers_account(self, town: Town) -> None:
+        note: Object = {"metadata": {"annotations": {"note": "kept in order"}}}
+        answer = town.patch(_MANAGER, f"serviceaccount/{WORKER_ACCOUNT}", note)
+        assert "patched" in answer, answer
+
+    def test_have_no_token_of_a_worker(self, town: Town) -> None:
+        """They may ask for any account's, to work under it."""
+        for options in ((), (f"--audience={AUDIENCE}",)):
+            answer = town.run(_MANAGER, "create", "token", WORKER_ACCOUNT, *options)
+            assert town.refused(answer, "worker-tokens"), answer
+        assert "." in town.run(_MANAGER, "create", "token", "someone")
 
     @pytest.mark.parametrize("way", ["background", "foreground", "orphan"])
     def test_a_workers_job_comes_and_goes(self, town: Town, worker: str, way: str) -> None:

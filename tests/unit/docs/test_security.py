@@ -59,3 +59,7 @@ def test_every_line_of_the_tables_is_read() -> None:
             1 for _ in re.finditer(r"^\|(?! ?-).*\|$", table.split("\n\n")[0], re.MULTILINE)
         )
     assert rows == len(lines()) > 50
+
+
+def test_how_many_lines_there_are_is_told() -> None:
+    assert f"The {len(lines())} lines of the tables" in " ".join(DOCUMENT.read_text().split())
