@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
-
 from weddingbackup.controller import access, broker, maintenance, sight, workers
 from weddingbackup.controller.backups import of_policy
 from weddingbackup.controller.context import Context
