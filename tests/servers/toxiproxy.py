@@ -79,7 +79,7 @@ def toxiproxy(directory: Path, *, host: str = "127.0.0.1") -> Iterator[Toxiproxy
 
 
 def _call(method: str, url: str, body: dict[str, Any] | None = None) -> Any:
-    answer = urllib3.request(method, url, json=body, retries=False, timeout=5)
+    answer = urllib3.request(method, url, json=body, retries=False, timeout=60)
     if answer.status >= 400:
         raise RuntimeError(f"toxiproxy refused {method} {url}: {answer.data.decode()}")
     return answer.json() if answer.data else None
