@@ -15,6 +15,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +58,8 @@ SHAPES = {
     ),
 }
 
+_SETTLED_SECONDS = 3
+
 
 def once(shape: Shape, work: Path, count: int, turn: str) -> Mapping[str, Run]:
     """Measure all steps on data that are there already."""
@@ -87,7 +90,9 @@ def sizes(name: str, counts: Sequence[int], rounds: int, under: Path) -> dict[in
         try:
             data.apart(SHAPES[name].make, work / f"data-{count}", count)
             party = partial(once, SHAPES[name], work, count)
-            # The first round is not to warm up: the data were written a moment ago.
+            # No round is to warm up, since the data were written a moment ago; but what changed in
+            # the last two seconds is never taken for unchanged.
+            time.sleep(_SETTLED_SECONDS)
             found[count] = measure.compare({"ours": party}, rounds, warm_up=0)
         finally:
             shutil.rmtree(work)
