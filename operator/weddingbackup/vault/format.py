@@ -46,7 +46,8 @@ def check_format(data: bytes) -> bytes:
     try:
         # The checksum speaks of all members, also of those that a newer version may add.
         members = msgspec.json.decode(data, type=dict[str, Any])
-        whole = members.pop("checksum", None) == _checksum(members)
+        whole = _canonical(members) == data  # no space, no member twice
+        whole &= members.pop("checksum", None) == _checksum(members)
         document = msgspec.convert(members, _Format)
     except UNDECODABLE as error:
         raise VaultDamageError(FORMAT, f"it is no format document ({error})") from None
