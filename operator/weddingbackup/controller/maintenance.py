@@ -20,7 +20,6 @@ from weddingbackup.resources.backup_job import BackupJob
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.base import Model
 from weddingbackup.resources.common import CheckLevel
-from weddingbackup.resources.recovery_request import RecoveryRequest
 from weddingbackup.resources.wedding_backup_policy import (
     Check,
     Collection,
@@ -28,7 +27,6 @@ from weddingbackup.resources.wedding_backup_policy import (
     WeddingBackupPolicy,
 )
 from weddingbackup.rules import maintenance as rules
-from weddingbackup.rules import recovery
 
 _SHAPE = Shape(resources=workers.SERVICE_SHAPE.resources, deadline_seconds=24 * 3600)
 
@@ -153,19 +151,7 @@ async def is_collecting(context: Context, policy: WeddingBackupPolicy) -> bool:
 
 async def _pins(context: Context, vault: Registered) -> list[str]:
     """The points that recoveries of this vault are reading, from whatever namespace they are."""
-    requests = [
-        RecoveryRequest.model_validate(body) for body in await context.cluster.list(REQUESTS)
-    ]
-    return sorted(
-        {
-            request.status.point.manifest
-            for request in requests
-            if request.status.phase not in recovery.ENDED
-            and request.status.point is not None
-            and request.status.vault is not None
-            and request.status.vault.id == vault.kit.vault_id
-        }
-    )
+    return rules.pins(await context.cluster.list(REQUESTS), vault.kit.vault_id)
 
 
 async def _step(  # noqa: PLR0917  a Job is of many things

@@ -4,15 +4,16 @@ All is decided on times in status, so a policy that needs nothing costs no reque
 status has taken note of is stale: it is removed, and the next one made when its time has come.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
 from weddingbackup.resources import names, wedding_backup_policy
 from weddingbackup.resources.base import Model
 from weddingbackup.resources.common import CheckLevel
+from weddingbackup.resources.recovery_request import Status as RequestStatus
 from weddingbackup.resources.reports import CheckedLocation, CheckReport, CollectReport
 from weddingbackup.resources.tasks import Kept
 from weddingbackup.resources.wedding_backup_policy import (
@@ -23,6 +24,7 @@ from weddingbackup.resources.wedding_backup_policy import (
     Status,
     WeddingBackupPolicy,
 )
+from weddingbackup.rules import recovery
 from weddingbackup.rules.workload import Workload
 
 M = TypeVar("M", bound=Model)
@@ -200,6 +202,25 @@ def collected(status: Status, workload: Workload, *, now: datetime) -> Status:
             locked=report.locked,
         )
     return status.model_copy(update={"last_collection": told})
+
+
+def pins(requests: Iterable[Mapping[str, Any]], vault_id: str) -> list[str]:
+    """The points of a vault that recoveries are reading, of RecoveryRequests from all namespaces.
+
+    Their status alone is read, which tenants do not write: a spec that the API server took and nobody
+    can read must not end the collections of all organisations.
+    """
+    found = [RequestStatus.model_validate(body.get("status") or {}) for body in requests]
+    return sorted(
+        {
+            status.point.manifest
+            for status in found
+            if status.phase not in recovery.ENDED
+            and status.point is not None
+            and status.vault is not None
+            and status.vault.id == vault_id
+        }
+    )
 
 
 def is_stale(workload: Workload, taken_note_of: datetime | None) -> bool:

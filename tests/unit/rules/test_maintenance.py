@@ -336,6 +336,36 @@ def test_a_point_that_lost_something_does_not_protect() -> None:
     assert protected(status) == ("False", "DataLost")
 
 
+POINT_READ = {
+    "point": {"manifest": "snapshots/old", "sha256": "0"},
+    "vault": {"id": "v", "prefix": "p"},
+}
+
+
+class TestPins:
+    @pytest.mark.parametrize(
+        ("status", "pins"),
+        [
+            ({"phase": "Recovering", **POINT_READ}, ["snapshots/old"]),
+            ({"phase": "Completed", **POINT_READ}, []),
+            ({"phase": "Recovering", **POINT_READ, "vault": {"id": "w", "prefix": "p"}}, []),
+            ({"phase": "Planning"}, []),
+            (None, []),
+        ],
+    )
+    def test_what_recoveries_read_is_pinned(
+        self, status: dict[str, Any] | None, pins: list[str]
+    ) -> None:
+        assert maintenance.pins([{"spec": {}, "status": status}], "v") == pins
+
+    @pytest.mark.parametrize("moment", ["0000-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"])
+    def test_a_request_that_nobody_can_read_hides_no_others_pin(self, moment: str) -> None:
+        """Moments that the API server takes, and that no moment of ours is."""
+        bad = {"spec": {"policyRef": {"name": "x"}, "pointInTime": moment}}
+        good = {"status": {"phase": "Recovering", **POINT_READ}}
+        assert maintenance.pins([bad, good], "v") == ["snapshots/old"]
+
+
 @given(st.lists(st.none() | st.timedeltas(timedelta(), 20 * DAY), min_size=2, max_size=2))
 def test_checks_come_before_protection_lapses(ages: list[timedelta | None]) -> None:
     moments = [None if age is None else NOON - age for age in ages]
