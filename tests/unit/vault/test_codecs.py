@@ -6,6 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -240,6 +241,12 @@ def test_manifests() -> None:
     assert open_body(KEYRING, name, data) == BODY
     with pytest.raises(VaultDamageError, match="another vault"):
         open_body(OTHER, name, data)
+
+
+def test_a_plain_part_that_would_fill_its_readers_memory_is_not_decoded() -> None:
+    plain = msgspec.structs.replace(PLAIN, locations=("a" * 63,) * (8 << 14))
+    with pytest.raises(VaultDamageError, match="larger than any"):
+        read_plain(*encode_manifest(KEYRING, plain, BODY, SALT))
 
 
 def test_a_manifests_plain_part_cannot_be_replaced() -> None:
