@@ -284,6 +284,23 @@ async def test_a_restores_worker_is_served_its_one_source(town: Town) -> None:
     await town.refused(token)
 
 
+async def test_a_restores_worker_waits_for_the_stages_before_its_own(town: Town) -> None:
+    made = await town.make(REQUESTS, "back", spec={"policyRef": {"name": "wedding"}})
+    job = await town.worker(made, "back-p")
+    rows = [
+        {"name": "g", "dataClass": "Guests", "jobUid": "another"},
+        {"name": "p", "dataClass": "Portfolio", "jobUid": job["metadata"]["uid"]},
+    ]
+    status = {"vault": town.vault, "locations": [{"name": town.location}], "sources": rows}
+    classes = [{"dataClass": "Guests"}, {"dataClass": "Portfolio"}]
+    await town.status(REQUESTS, "back", phase="Recovering", **status, stages=classes)
+    token = town.token("back-p-pod")
+    assert (await town.scope(token)).waits_for is DataClass.GUESTS
+    rows[0]["phase"] = "Failed"
+    await town.status(REQUESTS, "back", sources=rows)
+    assert (await town.scope(token)).waits_for is None
+
+
 async def test_another_namespaces_policy_is_recovered_from_while_it_grants_that(
     town: Town,
 ) -> None:
