@@ -46,7 +46,7 @@ class Quiet(Vault):
 class Scene:
     """A vault, and the files of its points by their jobs."""
 
-    vault: Quiet
+    vault: Vault
     contents: dict[str, dict[bytes, bytes]]
     turns: int = 0
 
