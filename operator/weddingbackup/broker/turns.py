@@ -27,6 +27,8 @@ _HOLD_SECONDS = 10.0
 """How long a question waits for its answer: a broker that is told to stop waits for it, too."""
 _HELD = 512
 """Questions that wait at once; others are answered as it is, and their workers come again."""
+_HELD_A_NAMESPACE = 128
+"""So that one organisation leaves room for others."""
 
 
 class Turns(Protocol):
@@ -120,7 +122,7 @@ class _WaitingRoom:
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
-        self._pods: set[str] = set()
+        self._held: dict[str, str] = {}
 
     async def wait(self, scope: Scope) -> Turn:
         """The job's turn, when it has come or enough time has passed.
@@ -129,10 +131,9 @@ class _WaitingRoom:
             RefusedError: the job is no longer under way, or nobody can tell for now.
         """
         stage = await self._turns.waits_for(scope)
-        # One question a pod: each holds a connection.
-        if stage is None or len(self._pods) >= _HELD or scope.pod_uid in self._pods:
+        if stage is None or not self._has_room(scope):
             return Turn(waits_for=stage)
-        self._pods.add(scope.pod_uid)
+        self._held[scope.pod_uid] = scope.namespace
         try:
             async with asyncio.timeout(_HOLD_SECONDS):
                 while stage is not None:
@@ -141,5 +142,14 @@ class _WaitingRoom:
         except TimeoutError:
             pass
         finally:
-            self._pods.discard(scope.pod_uid)
+            del self._held[scope.pod_uid]
         return Turn(waits_for=stage)
+
+    def _has_room(self, scope: Scope) -> bool:
+        """One question a pod, and not too many in all: each holds a connection."""
+        of_organisation = list(self._held.values()).count(scope.namespace)
+        return (
+            scope.pod_uid not in self._held
+            and len(self._held) < _HELD
+            and of_organisation < _HELD_A_NAMESPACE
+        )

@@ -142,11 +142,12 @@ class TestWaiting:
         for _ in range(2):  # and finds the place free
             assert (await web.ask("GET", "/v1/turn")).json == {"waitsFor": "Timeline"}
 
+    @pytest.mark.parametrize("bound", ["_HELD", "_HELD_A_NAMESPACE"])
     async def test_where_many_wait_others_are_told_as_it_is(
-        self, web: Held, monkeypatch: pytest.MonkeyPatch
+        self, web: Held, monkeypatch: pytest.MonkeyPatch, bound: str
     ) -> None:
         monkeypatch.setattr(turns, "_HOLD_SECONDS", 600)
-        monkeypatch.setattr(turns, "_HELD", 0)
+        monkeypatch.setattr(turns, bound, 0)
         assert (await web.ask("GET", "/v1/turn")).json == {"waitsFor": "Timeline"}
 
     async def test_who_waits_takes_no_room_of_those_who_work(
