@@ -48,6 +48,8 @@ _PAGE = 1000
 _AT_ONCE = 16
 """Requests of one pod, or of one address that is not known yet to be a pod's, that are under way together;
 more are told to come back."""
+_AT_ONCE_A_NAMESPACE = 128
+"""So that one organisation, which may make as many workers as it likes, leaves room for others."""
 _AT_ONCE_OVERALL = 512
 _BODIES = 3 * LARGEST_MANIFEST
 """Bytes of manifests that are held in memory at once."""
@@ -106,7 +108,7 @@ def create_app(  # noqa: C901  one route after the other
         databases: those that organisations share; without, there are no rows to be had.
     """
     asking: Counter[str] = Counter()
-    busy: Counter[str] = Counter()
+    busy, organisations = Counter[str](), Counter[str]()
     held: Counter[str] = Counter()
 
     @asynccontextmanager
@@ -129,6 +131,7 @@ def create_app(  # noqa: C901  one route after the other
 
     async def worker(scope: Annotated[Scope, Depends(bearer)]) -> AsyncIterator[Scope]:
         with (
+            _counted(organisations, scope.namespace, _AT_ONCE_A_NAMESPACE),
             _counted(busy, scope.pod_uid),
             structlog.contextvars.bound_contextvars(
                 namespace=scope.namespace, pod=scope.pod, job=scope.owner.name
@@ -183,7 +186,7 @@ def create_app(  # noqa: C901  one route after the other
 
     @app.put("/v1/locations/{location}/manifests/{name:path}")
     async def manifest(scope: Worker, location: str, name: str, request: Request) -> Response:
-        with _room(request, scope.pod_uid, held):
+        with _room(request, scope.namespace, held):
             data = await _body(request, LARGEST_MANIFEST)
             await manifests.store(scope, location, name, data, keeping=keeping, told=told)
         _log.info("stored a manifest", location=location, manifest=name)
@@ -335,15 +338,16 @@ def _page(found: list[ObjectInfo]) -> bytes:
 
 
 @contextmanager
-def _counted(under_way: Counter[str], who: str) -> Iterator[None]:
+def _counted(under_way: Counter[str], who: str, most: int | None = None) -> Iterator[None]:
     """Count a request among those that somebody has under way.
 
     Raises:
         RefusedError: they have as many as they may.
     """
-    if under_way[who] >= _AT_ONCE:
+    most = most or _AT_ONCE
+    if under_way[who] >= most:
         raise RefusedError(
-            RefusalCode.TOO_MUCH, f"more than {_AT_ONCE} requests at once", retry_after=1
+            RefusalCode.TOO_MUCH, f"more than {most} requests at once", retry_after=1
         )
     under_way[who] += 1
     try:
@@ -355,11 +359,11 @@ def _counted(under_way: Counter[str], who: str) -> Iterator[None]:
 
 
 @contextmanager
-def _room(request: Request, pod: str, held: Counter[str]) -> Iterator[None]:
+def _room(request: Request, namespace: str, held: Counter[str]) -> Iterator[None]:
     """Memory for a body that may be large, counted before its first byte is read.
 
     Raises:
-        RefusedError: the pod, or all of them together, hold as much as they may.
+        RefusedError: the organisation, or all of them together, hold as much as they may.
     """
     length = request.headers.get("content-length", "")
     if not (length.isascii() and length.isdigit()):  # HTTP lets no more bytes come than this says
@@ -369,15 +373,15 @@ def _room(request: Request, pod: str, held: Counter[str]) -> Iterator[None]:
         raise RefusedError(
             RefusalCode.TOO_MUCH, f"the body is larger than {LARGEST_MANIFEST} bytes"
         )
-    if held[pod] + size > LARGEST_MANIFEST or held.total() + size > _BODIES:
+    if held[namespace] + size > LARGEST_MANIFEST or held.total() + size > _BODIES:
         raise RefusedError(RefusalCode.TOO_MUCH, "too many large bodies at once", retry_after=1)
-    held[pod] += size
+    held[namespace] += size
     try:
         yield
     finally:
-        held[pod] -= size
-        if not held[pod]:
-            del held[pod]
+        held[namespace] -= size
+        if not held[namespace]:
+            del held[namespace]
 
 
 async def _body(request: Request, largest: int) -> bytes:

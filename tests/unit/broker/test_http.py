@@ -42,14 +42,22 @@ def named(name: str) -> BackupLocation:
 
 
 class Town(Jobs):
-    """Pods of one job that is for London, Dublin and Rome, whose credentials are missing; Paris is others'."""
+    """Pods of one job that is for London, Dublin and Rome, whose credentials are missing; Paris is others'.
+
+    Each is another organisation's, but the first one and its colleague.
+    """
 
     def __init__(self) -> None:
         super().__init__({})
         locations = {name: named(name) for name in ("london", "dublin", "rome")}
         scope = replace(BACKUP, locations=locations, planned=frozenset(locations))
         pods = ("", "first", "second", "third", "fourth")
-        self.scopes = {pod: replace(scope, pod=pod, pod_uid=pod) for pod in pods}
+        self.scopes = {
+            pod: replace(scope, pod=pod, pod_uid=pod, namespace=pod or scope.namespace)
+            for pod in pods
+        }
+        colleague = replace(self.scopes["first"], pod="colleague", pod_uid="colleague")
+        self.scopes["colleague"] = colleague
 
     async def credentials(
         self, location: BackupLocation
@@ -189,6 +197,17 @@ class TestHowMuch:
         assert [(await each.end()).status for each in stalled] == [204] * len(stalled)
         assert (await web.ask("POST", "/v1/progress", b"{}")).status == 204
 
+    async def test_one_organisations_pods_have_so_many_together(
+        self, web: Web, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(broker, "_AT_ONCE_A_NAMESPACE", 1)
+        stalled = web.begin("first", "/v1/progress", b"{}")
+        await stalled.begun.wait()
+        assert (await web.ask("POST", "/v1/progress", b"{}", pod="colleague")).status == 429
+        assert (await web.ask("POST", "/v1/progress", b"{}", pod="second")).status == 204
+        assert (await stalled.end()).status == 204
+        assert (await web.ask("POST", "/v1/progress", b"{}", pod="colleague")).status == 204
+
     async def test_all_pods_together_have_so_many(
         self, web: Web, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -223,8 +242,9 @@ class TestHowMuch:
         small = await web.ask("PUT", MANIFEST, b"x", pod="fourth")
         assert (small.status, small.headers["retry-after"]) == (429, "1")
         await held.pop().end()
-        again = await web.ask("PUT", MANIFEST, b"x", pod="first")
-        assert again.status == 429  # it has one under way
+        for pod in ("first", "colleague"):
+            again = await web.ask("PUT", MANIFEST, b"x", pod=pod)
+            assert again.status == 429  # their organisation has one under way
         assert (await web.ask("PUT", MANIFEST, b"x", pod="fourth")).status == 422
         for each in held:
             assert (await each.end()).status == 422
