@@ -105,6 +105,14 @@ bench: $(READY) ## The engine beside restic and rustic, the broker beside boto3:
 scale: $(READY) ## What growth costs, from 10,000 to a million files: an hour, 16 GiB of disk
 	$(BIN)/python -m tests.benchmarks.scale
 
+CAMPAIGN_SEED ?= 20261205
+
+.PHONY: campaign
+campaign: $(READY) ## The long form of all random tests of the vault: about an hour; CAMPAIGN_SEED repeats one
+	WEDDINGBACKUP_CAMPAIGN=1 WEDDINGBACKUP_CAMPAIGN_SEED=$(CAMPAIGN_SEED) \
+	  $(PYTEST) -s --timeout=0 --hypothesis-seed=$(CAMPAIGN_SEED) --hypothesis-show-statistics \
+	  tests/unit/vault -k "campaign or model"
+
 .PHONY: clean
 clean: ## Remove the virtual environment and build products
 	rm -rf $(VENV) build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -8,6 +8,7 @@ entry can hold. Between two points files are written, cut, moved, removed and li
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,9 @@ from weddingbackup.vault.entries import SMALL, Entry, EntryType
 from weddingbackup.vault.limits import Limits
 from weddingbackup.vault.progress import Progress
 from weddingbackup.vault.read import listing, read_file, restore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PACKS = Limits(pack_bytes=6 << 20, packs=8, streams=2, grace_seconds=30.0)
 """As small as a pack can be that holds any chunk."""
@@ -76,7 +80,7 @@ class Tree:
         files = {p for p, entry in entries.items() if entry.type != EntryType.DIRECTORY}
         return not above & files and (path not in entries or path in files)
 
-    def step(self, draw: st.DrawFn) -> None:
+    def step(self, draw: Callable[..., Any]) -> None:
         path = draw(_path)
         what = draw(
             st.sampled_from(["write", "write", "write", "remove", "cut", "other", "sparse"])
