@@ -3,8 +3,9 @@
 A round is one job (a backup, a collection, a copy, a repair, a rotation of keys) killed before one
 operation, counted over all locations; the next store operation of any of its threads never happens.
 Then: each point that was committed comes back byte for byte, by the kit of before and by the kit of
-now; the job runs again, and ends; then all points come back once more, and a full check finds nothing. The short form kills at some operations of each job, the
-long form at every one, several times over, for what its threads do differs from run to run.
+now; no location holds a manifest and lacks what it needs, save where it did before; none lost a good
+copy to who removes nothing that is good; the job runs again, and ends; then all points come back once more, and a full check finds nothing. The short form kills before and after some puts and
+removals of each job, the long form at every one, several times over, for what its threads do differs from run to run.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from tests.unit.vault.test_crash import Killed, Killer
 from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault import rotate
 from weddingbackup.vault.catalog import points
-from weddingbackup.vault.check import check, examine
+from weddingbackup.vault.check import accept, check, examine
+from weddingbackup.vault.commit import closure
 from weddingbackup.vault.copy import copy_points
-from weddingbackup.vault.errors import VaultError
-from weddingbackup.vault.names import data_key_name
+from weddingbackup.vault.errors import VaultDamageError, VaultError
+from weddingbackup.vault.names import base_name, data_key_name
+from weddingbackup.vault.objects import reachable
 from weddingbackup.vault.repair import repair
 
 if TYPE_CHECKING:
@@ -40,6 +43,18 @@ class Quiet(Vault):
 
     def monotonic(self) -> float:
         return self.moved
+
+
+class Noted(Killer):
+    """Kills nobody, and notes of each operation whether it changes anything."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.changes: list[bool] = []
+
+    def __call__(self, operation: str, _name: str) -> None:
+        with self._lock:
+            self.changes.append(operation in {"put", "delete"})
 
 
 @dataclass
@@ -178,19 +193,26 @@ def test_killed_anywhere_every_committed_point_comes_back(kind: str) -> None:
     job = JOBS[kind]
     before = points(job.ready().vault.stores)
     newest = next(point.manifest for point in before if point.committed)
-    counter = Killer(10**9)
-    kill_at(job, counter)
-    operations = 10**9 - counter.left
+    noted = Noted()
+    kill_at(job, noted)
+    operations = len(noted.changes)
     assert operations > 10
     if LONG:
         chosen = list(range(operations + 3)) * rounds(1, 4)
     else:
         draw = generator(f"crash/{kind}", 0)
-        chosen = sorted({0, *draw.sample(range(operations), 8), operations + 2})
+        changes = [number for number, changed in enumerate(noted.changes) if changed]
+        before_one = draw.sample(changes, min(7, len(changes)))
+        chosen = sorted({0, *before_one, *(n + 1 for n in before_one), operations + 2})
+    at_first = lacking(job.ready())
+    good = [good_copies(store) for store in job.ready().vault.dated]
     counts = Counts(f"crash-{kind.replace(', ', '-')}")
     for number in chosen:
         scene = kill_at(job, Killer(number))
         old = job.ready().vault.kit
+        assert lacking(scene) <= at_first, number
+        if job.run in {back_up, copy, mend}:
+            assert all(map(set.issubset, good, map(good_copies, scene.vault.dated))), number
         back = restored(scene)
         restored(scene, kit=old)
         assert newest in scene.vault.seen()
@@ -202,6 +224,28 @@ def test_killed_anywhere_every_committed_point_comes_back(kind: str) -> None:
         counts.add(kind, "kills")
         counts.add(kind, "restores", back)
     counts.report()
+
+
+def good_copies(store: DatedStore) -> set[str]:
+    """Objects of which readers of this location find a good copy."""
+    found = set()
+    for info in reachable(store.list("")):
+        with suppress(VaultDamageError):
+            accept(base_name(info.name), store.objects[info.name])
+            found.add(base_name(info.name))
+    return found
+
+
+def lacking(scene: Scene) -> set[tuple[str, str]]:
+    """(location, object) that a manifest there needs, and of which there is no good copy."""
+    found = set()
+    for store in scene.vault.dated:
+        good = good_copies(store)
+        for point in points([store]):
+            refs = {ref for source in point.sources for ref in source.indexes}
+            needed = {each.name for each in closure(scene.vault.stores, refs)}
+            found |= {(store.location, name) for name in needed - good}
+    return found
 
 
 def stranger(name: str, kit: Kit) -> bool:
