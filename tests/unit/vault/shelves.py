@@ -67,6 +67,13 @@ class ShelvedStore(DatedStore):
         if self.is_away(name):
             self.returning.add(name)
 
+    def copy(self) -> ShelvedStore:
+        twin = ShelvedStore(self.location, self.clock, self.provider)
+        twin.objects, twin.stored = dict(self.objects), dict(self.stored)
+        twin.tiers, twin.locked = dict(self.tiers), set(self.locked)
+        twin.returning, twin.back = set(self.returning), set(self.back)
+        return twin
+
     def arrive(self) -> None:
         """Let come what was asked back."""
         self.back |= self.returning

@@ -146,29 +146,32 @@ def test_killed_after_any_step_the_next_run_goes_on(world: ShelvedVault) -> None
     world.store(FILES)
     world.pass_(RECENT)
     packs = _packs(world, 0, "data")
+    whole = world.shelved
     for steps in range(3 * len(packs)):
-        lock, left = threading.Lock(), steps
-        before = {s.location: dict(s.tiers) for s in world.shelved}
+        lock, left = threading.Lock(), [None] * steps
 
-        def fault(operation: str, _name: str, lock: threading.Lock = lock) -> None:
-            nonlocal left
-            if operation == "tier":
-                with lock:
-                    if not left:
-                        raise KeyboardInterrupt
-                    left -= 1
+        def fault(
+            operation: str,
+            _name: str,
+            lock: threading.Lock = lock,
+            left: list[None] = left,
+        ) -> None:
+            with lock:
+                if operation == "tier" and not left:
+                    raise KeyboardInterrupt
+                if operation == "tier":
+                    left.pop()
 
+        # Threads that are left over keep these stores, and the next run has copies of them.
+        world.use([store.copy() for store in whole])
         for store in world.shelved:
             store.fault = fault
         with pytest.raises(KeyboardInterrupt):
             world.tier(Tier.COLD)
-        for store in world.shelved:
-            store.fault = None
+        world.survive()
         assert bring_back(world).files == FILES
-        for store in world.shelved:
-            store.tiers = before[store.location]
-    world.tier(Tier.COLD)
-    assert all(store.in_tier(Tier.COLD) == packs for store in world.shelved)
+        world.tier(Tier.COLD)
+        assert all(store.in_tier(Tier.COLD) == packs for store in world.shelved)
 
 
 def test_one_location_that_fails_holds_up_no_other(world: ShelvedVault) -> None:
