@@ -221,7 +221,13 @@ async def _describe(scope: Scope, name: str, keeping: Keeping) -> Location | Non
     except (RefusedError, StoreError) as error:
         _log.warning("a location cannot be opened", location=name, error=str(error))
         return None
-    return Location(name=name, address=address, binds_md5=binds_md5, authorities=authorities)
+    return Location(
+        name=name,
+        address=address,
+        binds_md5=binds_md5,
+        authorities=authorities,
+        limits=place.spec.limits,
+    )
 
 
 async def _per_location(

@@ -18,7 +18,8 @@ from weddingbackup.controller.handlers import Reconciler, register
 from weddingbackup.kube.client import NAMESPACES, ApiError, Cluster, connect
 from weddingbackup.kube.jobs import Platform
 from weddingbackup.resources import names
-from weddingbackup.rules.quotas import Quotas, quantity
+from weddingbackup.resources.quantity import quantity
+from weddingbackup.rules.quotas import Quotas
 
 LIVENESS = "http://0.0.0.0:8080/healthz"
 _HEARTBEAT_SECONDS = 10.0

@@ -50,6 +50,7 @@ def access(location: BackupLocation, ca_file: str | None) -> LocationAccess:
         endpoint=spec.endpoint,
         region=spec.region,
         ca_file=ca_file,
+        limits=spec.limits,
     )
 
 

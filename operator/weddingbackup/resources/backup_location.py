@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from weddingbackup.resources.base import Model, Rule, Time
-from weddingbackup.resources.common import Provider, SecretRef
+from weddingbackup.resources.common import LocationLimits, Provider, SecretRef
 from weddingbackup.resources.fields import Cel, Country, Duration, Latitude, Longitude, Says
 from weddingbackup.resources.kind import AGE, Column, Definition, Kind, KindStatus, Scope, name_rule
 from weddingbackup.resources.selectors import LabelSelector
@@ -103,6 +103,8 @@ class Spec(Model):
     """Only namespaces with these labels may keep copies here; without it, all may. Who loses the right keeps what is there, and can neither add to it nor read it."""
     access_mode: AccessMode = AccessMode.READ_WRITE
     """ReadOnly keeps new backups away; recoveries still read from it."""
+    limits: LocationLimits | None = None
+    """How much of the line to this location a worker may use; without it, all there is."""
     probe: Probe = Probe()
     """How often the location is tried, and how long it may take."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from pydantic import Base64Bytes, Field
 
 from weddingbackup.resources.base import Model, Time
-from weddingbackup.resources.common import DataClass
+from weddingbackup.resources.common import DataClass, LocationLimits
 from weddingbackup.resources.reports import Count
 from weddingbackup.resources.tasks import VaultRef
 
@@ -130,6 +130,7 @@ class Location(Model):
     binds_md5: bool
     authorities: str | None = None
     """PEM, where other authorities than the system's are to be trusted."""
+    limits: LocationLimits | None = None
 
 
 class Opening(Model):

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from weddingbackup.resources.base import Model, OneOf, Time
-from weddingbackup.resources.fields import ObjectName, Says
+from weddingbackup.resources.fields import ByteRate, ObjectName, Says
 from weddingbackup.resources.words import (
     CheckLevel,
     DataClass,
@@ -23,6 +23,17 @@ class SecretRef(Model):
 
     name: ObjectName
     """The Secret's name."""
+
+
+class LocationLimits(Model):
+    """What one worker may use of the line to a location. Workers do not share it."""
+
+    upload_bytes_per_second: ByteRate | None = None
+    """Bytes a second that a worker sends at most, for example 40Mi."""
+    download_bytes_per_second: ByteRate | None = None
+    """Bytes a second that a worker reads at most, for example 80Mi."""
+    connections: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Requests that a worker has under way at once, at most; without it, 8."""
 
 
 class SecretKeyRef(Model):

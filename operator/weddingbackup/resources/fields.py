@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Any, Final
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from weddingbackup.resources.base import Rule
 from weddingbackup.resources.countries import COUNTRIES
+from weddingbackup.resources.quantity import quantity
 
 
 @dataclass(frozen=True)
@@ -200,4 +201,20 @@ Quantity = Annotated[
         "write an amount as for any pod, for example 500m of cpu or 512Mi of memory",
     ),
 ]
+ByteRate = Annotated[
+    int,
+    BeforeValidator(lambda value: quantity(value) if isinstance(value, str) else value),
+    Field(ge=64 << 10, le=1 << 40),
+    WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]}
+    ),
+    Cel(
+        "type(self) == int ? self >= 65536 && self <= 1099511627776"
+        " : self.matches(r'^[0-9]{1,18}([KMGT]i|[kMGT])?$')"
+        " && !quantity(self).isLessThan(quantity('64Ki'))"
+        " && !quantity(self).isGreaterThan(quantity('1Ti'))",
+        "write whole bytes a second from 64Ki to 1Ti, for example 40Mi",
+    ),
+]
+"""Bytes a second."""
 Glob = Annotated[str, Field(min_length=1, max_length=256)]

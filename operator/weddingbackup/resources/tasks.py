@@ -11,7 +11,14 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from weddingbackup.resources.base import Model, OneOf, Time
-from weddingbackup.resources.common import CheckLevel, DataClass, Privilege, Provider, Table
+from weddingbackup.resources.common import (
+    CheckLevel,
+    DataClass,
+    LocationLimits,
+    Privilege,
+    Provider,
+    Table,
+)
 
 VARIABLE: Final = "WEDDINGBACKUP_TASK"
 
@@ -58,6 +65,7 @@ class LocationAccess(Model):
     region: str
     ca_file: str | None = None
     """Path of a PEM file with the authorities to trust instead of the system's."""
+    limits: LocationLimits | None = None
 
 
 class VaultRef(Model):

@@ -4,14 +4,13 @@ Three limits: jobs at once, bytes that its vaults take at each location, and loc
 that nobody can read lets nothing pass: it was meant to hold something back.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 from weddingbackup.resources import names
 from weddingbackup.resources.backup_job import BackupJob
 from weddingbackup.resources.backup_job import Phase as BackupPhase
+from weddingbackup.resources.quantity import quantity
 from weddingbackup.resources.recovery_request import Phase as RecoveryPhase
 from weddingbackup.resources.recovery_request import RecoveryRequest, Urgency
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
@@ -22,14 +21,6 @@ BYTES = f"{names.GROUP}/quota-bytes"
 LOCATIONS = f"{names.GROUP}/quota-locations"
 
 EXCEEDED = "QuotaExceeded"
-
-_QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)(Ki|Mi|Gi|Ti|Pi|Ei|k|M|G|T|P|E)?")
-_BINARY, _DECIMAL = ("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), ("k", "M", "G", "T", "P", "E")
-_FACTORS: dict[str | None, int] = {
-    None: 1,
-    **{suffix: 1024**power for power, suffix in enumerate(_BINARY, 1)},
-    **{suffix: 1000**power for power, suffix in enumerate(_DECIMAL, 1)},
-}
 
 
 class QuotaError(ValueError):
@@ -56,18 +47,6 @@ def read(found: Mapping[str, str], defaults: Quotas) -> Quotas:
         bytes=_limit(found, BYTES, defaults.bytes),
         locations=_limit(found, LOCATIONS, defaults.locations),
     )
-
-
-def quantity(text: str) -> int:
-    """A Kubernetes quantity as a whole number, for example 5Gi or 2000.
-
-    Raises:
-        ValueError: it is none.
-    """
-    match = _QUANTITY.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(text)
-    return int(Decimal(match[1]) * _FACTORS[match[2]])
 
 
 def too_many_copies(policy: WeddingBackupPolicy, quotas: Quotas) -> Problem | None:

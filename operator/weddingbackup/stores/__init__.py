@@ -73,6 +73,7 @@ def open_wire(
         address=address,
         ca_file=access.ca_file,
         connections=connections,
+        limits=access.limits,
         read_seconds=read_seconds,
     )
 
@@ -87,7 +88,8 @@ def open_store(
 ) -> WireStore:
     """A vault's store at one location, its requests signed in this process.
 
-    The prefix is the vault's; `connections` is how many requests run at once.
+    The prefix is the vault's; `connections` is how many requests run at once, unless the location
+    has a limit of its own.
     """
     from weddingbackup.stores.wirestore import WireStore  # noqa: PLC0415  see the module's docstring
 

@@ -14,9 +14,11 @@ from typing import NoReturn, Self
 import urllib3
 from urllib3 import exceptions
 
+from weddingbackup.resources.common import LocationLimits
 from weddingbackup.stores import answers
 from weddingbackup.stores.api import SignedRequest
 from weddingbackup.stores.errors import CorruptError, StoreError, TransientError, UnsupportedError
+from weddingbackup.stores.line import Line
 
 _SLICE = 1 << 20
 _MAX_REFUSAL = 64 << 10
@@ -32,7 +34,8 @@ class Wire:
 
     Time is bounded four ways: `connect_seconds` to connect and for each MiB sent, `read_seconds`
     for each silence of the other side, `send_seconds` for sending a body as a whole, and for an
-    answer's body as a whole `read_seconds` and what it takes at 64 KiB/s.
+    answer's body as a whole `read_seconds` and what it takes at 64 KiB/s. The time for which the
+    location's own limits hold a body back counts for none of them.
     """
 
     def __init__(
@@ -42,11 +45,18 @@ class Wire:
         address: str,
         ca_file: str | None = None,
         connections: int = 8,
+        limits: LocationLimits | None = None,
         connect_seconds: float = 5,
         read_seconds: float = 20,
         send_seconds: float = 300,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        limits = limits or LocationLimits()
+        up, down = limits.upload_bytes_per_second, limits.download_bytes_per_second
+        self._upload = Line(up, clock=clock, sleep=sleep) if up else None
+        self._download = Line(down, clock=clock, sleep=sleep) if down else None
+        self._connections = limits.connections or connections
         self._location = location
         self._address = address
         self._read_seconds = read_seconds
@@ -54,7 +64,7 @@ class Wire:
         self._clock = clock
         self._pool = urllib3.PoolManager(
             num_pools=1,  # a location is one host
-            maxsize=connections,
+            maxsize=self._connections,
             block=True,
             retries=False,
             timeout=urllib3.Timeout(connect=connect_seconds, read=read_seconds),
@@ -133,19 +143,25 @@ class Wire:
     def _slices(self, view: memoryview, name: str) -> Iterator[memoryview]:
         # In slices, because a socket's timeout is for all that one call sends.
         end = self._clock() + self._send_seconds
-        for start in range(0, len(view), _SLICE):
+        size = self._upload.slice if self._upload else _SLICE
+        for start in range(0, len(view), size):
+            part = view[start : start + size]
+            if self._upload:
+                end += self._upload.take(len(part))
             if self._clock() > end:
                 raise TransientError(
                     f"{self._address} took more than {self._send_seconds:g} s to receive an object",
                     location=self._location,
                     name=name,
                 )
-            yield view[start : start + _SLICE]
+            yield part
 
     def _read(self, response: urllib3.BaseHTTPResponse, name: str, at_most: int | None) -> bytes:
-        # In one piece: pieces that are joined cost half as much CPU again.
         with self._in_time(response, name, at_most):
             try:
+                if self._download and at_most is None:
+                    return b"".join(_slices_of(response, self._download))
+                # In one piece: pieces that are joined cost half as much CPU again.
                 return response.read(at_most, decode_content=False)
             except (exceptions.HTTPError, OSError) as error:
                 raise self._lost(error, name) from None
@@ -160,6 +176,8 @@ class Wire:
             seconds = self._send_seconds
         else:
             seconds = self._read_seconds + min(size, at_most or size) / _SLOWEST
+            if self._download:  # and so long, if all connections share the line
+                seconds += size / self._download.rate * self._connections
         late = threading.Event()
 
         def cut() -> None:
@@ -200,6 +218,13 @@ class Wire:
         return answers.no_answer(
             error, _reason(error), location=self._location, address=self._address, name=name
         )
+
+
+def _slices_of(response: urllib3.BaseHTTPResponse, line: Line) -> Iterator[bytes]:
+    """A body as fast as the line lets it through: what is not read yet, the other side cannot send."""
+    while part := response.read(line.slice, decode_content=False):
+        line.take(len(part))
+        yield part
 
 
 class _Released:

@@ -124,6 +124,7 @@ def _wire(location: broker.Location, directory: Path) -> Wire:
     return Wire(
         location=location.name,
         address=location.address,
+        limits=location.limits,
         ca_file=None if ca_file is None else str(ca_file),
     )
 

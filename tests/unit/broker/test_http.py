@@ -22,7 +22,7 @@ from weddingbackup.broker.keeping import Keeping
 from weddingbackup.broker.scope import RefusedError
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.broker import LARGEST_MANIFEST, RefusalCode
-from weddingbackup.resources.common import Provider
+from weddingbackup.resources.common import LocationLimits, Provider
 from weddingbackup.resources.tasks import LocationAccess
 
 PREFIX = BACKUP.vault.prefix
@@ -38,7 +38,8 @@ SECRETS: Mapping[str, Mapping[str, str]] = {
 
 def named(name: str) -> BackupLocation:
     metadata = LONDON.metadata.model_copy(update={"name": name, "uid": name})
-    return LONDON.model_copy(update={"metadata": metadata})
+    spec = LONDON.spec.model_copy(update={"limits": LocationLimits(connections=4)})
+    return LONDON.model_copy(update={"metadata": metadata, "spec": spec})
 
 
 class Town(Jobs):
@@ -322,6 +323,7 @@ class TestWhat:
         told = await web.ask("POST", "/v1/open")
         assert told.status == 200
         assert {each["name"] for each in told.json["locations"]} == {"london", "dublin"}
+        assert [each["limits"] for each in told.json["locations"]] == [{"connections": 4}] * 2
 
     async def test_what_makes_no_sense_is_not_said_again(self, web: Web) -> None:
         body = b'{"puts": [{"name": "a-secret-that-came-in-by-mistake"}]}'

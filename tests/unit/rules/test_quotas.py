@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.rules.facts import backup, policy, request, running
+from weddingbackup.resources.quantity import quantity
 from weddingbackup.rules import quotas
-from weddingbackup.rules.quotas import Quotas, no_room, quantity, read, too_many_copies
+from weddingbackup.rules.quotas import Quotas, no_room, read, too_many_copies
 
 
 @pytest.mark.parametrize(
