@@ -51,7 +51,7 @@ more are told to come back."""
 _AT_ONCE_A_NAMESPACE = 128
 """So that one organisation, which may make as many workers as it likes, leaves room for others."""
 _AT_ONCE_OVERALL = 512
-_BODIES = 3 * LARGEST_MANIFEST
+_BODIES = 16 * LARGEST_MANIFEST
 """Bytes of manifests that are held in memory at once."""
 _BODY_SECONDS = 120.0
 

@@ -18,7 +18,7 @@ from weddingbackup.stores.retry import Retry
 from weddingbackup.stores.wirestore import WireStore
 from weddingbackup.vault import catalog
 from weddingbackup.vault.archived import Archived, is_archiving
-from weddingbackup.vault.catalog import Catalog, Point
+from weddingbackup.vault.catalog import Catalog, Plains, Point
 
 _log = structlog.get_logger()
 _T = TypeVar("_T")
@@ -48,8 +48,9 @@ async def look(
 ) -> Seen:
     """The points at these locations whose manifests' names begin so."""
     locations = list(known)
+    brief: Plains = {}
     answers = await asyncio.gather(
-        *(_ask(context, location, vault, prefix) for location in locations)
+        *(_ask(context, location, vault, prefix, brief) for location in locations)
     )
     silent = [
         location.metadata.name
@@ -92,7 +93,7 @@ async def away(
 
 
 async def _ask(
-    context: Context, location: BackupLocation, vault: Registered, prefix: str
+    context: Context, location: BackupLocation, vault: Registered, prefix: str, brief: Plains
 ) -> tuple[Catalog, bool] | None:
     """What one location holds, and whether some of it seems archived; None where it does not answer."""
     if not is_readable(location):
@@ -100,7 +101,7 @@ async def _ask(
     name = location.metadata.name
 
     def ask(stores: Sequence[WireStore]) -> tuple[Catalog, bool]:
-        return catalog.catalog(stores, prefix), is_archiving(stores[0])
+        return catalog.catalog(stores, prefix, brief=brief), is_archiving(stores[0])
 
     try:
         found = await _at(context, [location], vault, f"points/{name}", ask, _LISTING_SECONDS)

@@ -21,7 +21,7 @@ TOKEN_SECONDS: Final = 600
 
 MOST_SIGNATURES: Final = 256
 """Requests signed in one go, at most."""
-LARGEST_MANIFEST: Final = 64 << 20
+LARGEST_MANIFEST: Final = 4 << 20
 """Bytes of a manifest, at most."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from weddingbackup.rules.points import Standing, standing
 from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.errors import RefusedError, VaultDamageError, VaultError
-from weddingbackup.vault.manifest import read_plain
-from weddingbackup.vault.names import SNAPSHOTS, base_name, digest_of, snapshot_job
+from weddingbackup.vault.manifest import Plain, read_plain
+from weddingbackup.vault.names import SNAPSHOTS, base_name, digest_of, snapshot_job, verify
 from weddingbackup.vault.objects import get_object, reachable
 from weddingbackup.vault.parallel import MAJORITY, Patience, ask_all
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from weddingbackup.stores.api import ObjectInfo, Store
-    from weddingbackup.vault.manifest import Plain, PlainSource
+    from weddingbackup.vault.manifest import PlainSource
 
 _READERS = 8
 
@@ -31,7 +32,7 @@ class Point:
 
     Attributes:
         manifest: the manifest's object name.
-        data: its bytes, verified against the name.
+        data: its bytes, verified against the name; none where the catalog is a brief one.
         held_by: locations whose listing shows it with the right size. A copy there may still turn
             out damaged: a check says so, and a reader takes the next.
         lacking: locations that answered and have no copy of it, not even a damaged one.
@@ -110,10 +111,22 @@ def points(stores: Sequence[Store]) -> list[Point]:
     return catalog(stores).points
 
 
+Plains = dict[str, tuple[bytes, Plain]]
+"""Manifest's name -> (vault id, plain part)."""
+
+
 def catalog(
-    stores: Sequence[Store], prefix: str = SNAPSHOTS, patience: Patience = MAJORITY
+    stores: Sequence[Store],
+    prefix: str = SNAPSHOTS,
+    patience: Patience = MAJORITY,
+    *,
+    brief: Plains | None = None,
 ) -> Catalog:
-    """List the recovery points whose manifests' names begin with `prefix`; see `Patience`."""
+    """List the recovery points whose manifests' names begin with `prefix`; see `Patience`.
+
+    `brief`: points keep no bytes, and what was decoded before is taken from here. For who reads many
+    vaults, each location by itself: whoever wrote the manifests must not fill its memory.
+    """
     listings: list[tuple[Store, list[ObjectInfo]]] = []
     unanswered: dict[str, str] = {}
     answers = ask_all(stores, lambda s: list(reachable(s.list(prefix))), patience)
@@ -136,10 +149,10 @@ def catalog(
         copies = holders[name]
         bad: list[tuple[str, str]] = []
         try:
-            data, vault_id, plain = get_object(
+            size, data, vault_id, plain = get_object(
                 list(dict.fromkeys(store for store, _ in copies)),
                 name,
-                lambda n, d: (d, *read_plain(n, d)),
+                partial(_parse, brief),
                 damaged=lambda location, obj: bad.append((location, obj)),
             )
         except (StoreError, VaultDamageError):
@@ -150,7 +163,7 @@ def catalog(
         held_by = dict.fromkeys(
             store.location
             for store, copy in copies
-            if copy.size == len(data) and (store.location, copy.name) not in bad
+            if copy.size == size and (store.location, copy.name) not in bad
         )
         lacking = answered.difference(store.location for store, _ in copies)
         return Point(name, vault_id, data, plain, tuple(held_by), lacking, tuple(bad))
@@ -158,6 +171,15 @@ def catalog(
     with ThreadPoolExecutor(_READERS, thread_name_prefix="manifest") as pool:
         found_points = [point for point in pool.map(read, sorted(holders)) if point]
     return Catalog(_newest_first(found_points), damaged, sorted(unreadable), unanswered, answered)
+
+
+def _parse(brief: Plains | None, name: str, data: bytes) -> tuple[int, bytes, bytes, Plain]:
+    if brief is None:
+        return len(data), data, *read_plain(name, data)
+    verify(name, data)
+    if name not in brief:
+        brief[name] = read_plain(name, data)
+    return len(data), b"", *brief[name]
 
 
 def merge(parts: Sequence[Catalog]) -> Catalog:

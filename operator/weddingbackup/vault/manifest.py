@@ -18,7 +18,7 @@ import msgspec
 
 from weddingbackup.resources.words import DataClass
 from weddingbackup.vault.entries import Entry, is_possible
-from weddingbackup.vault.errors import UNDECODABLE, VaultDamageError
+from weddingbackup.vault.errors import UNDECODABLE, VaultDamageError, VaultError
 from weddingbackup.vault.names import VAULT_CLASS, index_name, snapshot_prefix, verify
 from weddingbackup.vault.seal import HEADER_SIZE, LAST_ORDINAL, Header, Kind
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 _SIZE = struct.Struct(">I")
 _DIGEST_SIZE = 32
-_LARGEST_PLAIN = 8 << 20
-"""Bytes; 16 sources with 4096 indexes each take less than half. Whoever wrote it may mean harm: decoded, it
-takes up to fifteen times as much memory, in the broker and in the operator, too."""
+_LARGEST_PLAIN = 1 << 20
+"""Bytes; 20,000 indexes, of a billion chunks. Whoever wrote it may mean harm: decoded, it takes up to
+fifteen times as much memory, in the broker and in the operator, too."""
 
 
 class IndexRef(msgspec.Struct, frozen=True, array_like=True):
@@ -111,9 +111,18 @@ _body_decoder = msgspec.msgpack.Decoder(Body)
 
 
 def encode_manifest(keyring: Keyring, plain: Plain, body: Body, salt: bytes) -> tuple[str, bytes]:
-    """Give (name, bytes) of a manifest."""
+    """Give (name, bytes) of a manifest.
+
+    Raises:
+        VaultError: its plain part is larger than any reader takes.
+    """
     header, seal = keyring.new_seal(Kind.MANIFEST, VAULT_CLASS, salt)
     shown = _encoder.encode(plain)
+    if len(shown) > _LARGEST_PLAIN:
+        raise VaultError(
+            f"the manifest would have {len(shown)} plain bytes, and readers take {_LARGEST_PLAIN}: "
+            "give the policy fewer sources, or several policies"
+        )
     sealed = seal.seal(LAST_ORDINAL, _encoder.encode(body), bound=hashlib.sha256(shown).digest())
     data = header.encode() + _SIZE.pack(len(shown)) + shown + sealed
     prefix = snapshot_prefix(plain.job_uid, plain.scheduled_at)

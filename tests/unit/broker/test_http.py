@@ -234,7 +234,10 @@ class TestHowMuch:
         told = web.begin("first", MANIFEST, content_length=length)
         assert (await asyncio.wait_for(told.task, 30)).status in {400, 413}
 
-    async def test_large_bodies_find_memory_or_none_is_read(self, web: Web) -> None:
+    async def test_large_bodies_find_memory_or_none_is_read(
+        self, web: Web, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(broker, "_BODIES", 3 * LARGEST_MANIFEST)
         large = str(LARGEST_MANIFEST)
         pods = ("first", "second", "third")
         held = [web.begin(pod, MANIFEST, content_length=large) for pod in pods]

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.vault.fakes import MemorySource, MemoryStore, World
 from weddingbackup.rules.points import Standing
 from weddingbackup.stores.errors import TransientError
-from weddingbackup.vault.catalog import Point, catalog, merge, points
+from weddingbackup.vault.catalog import Plains, Point, catalog, merge, points
 
 
 def silence(store: MemoryStore) -> None:
@@ -118,3 +118,17 @@ def test_points_are_the_newest_first_however_they_were_found() -> None:
     assert [replace(p, held_by=()) for p in apart.points] == [
         replace(p, held_by=()) for p in together.points
     ]
+
+
+def test_brief_catalogs_hold_what_all_locations_say_once_and_no_bytes() -> None:
+    world, newer = two_points("a", "b")
+    flip(world.stores[1], newer)
+    brief: Plains = {}
+    parts = [catalog([store], brief=brief) for store in world.stores]
+    assert not any(point.data for part in parts for point in part.points)
+    assert len({id(point.plain) for part in parts for point in part.points}) == 2
+    whole = merge([catalog([store]) for store in world.stores])
+    told = merge(parts)
+    assert told.points == [replace(point, data=b"") for point in whole.points]
+    assert replace(told, points=[]) == replace(whole, points=[])
+    assert told.damaged == [("b", newer)]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.vault.fakes import rng
 from weddingbackup.resources.common import DataClass
+from weddingbackup.vault import manifest
 from weddingbackup.vault.entries import Entry, EntryType
 from weddingbackup.vault.errors import (
     RefusedError,
@@ -243,10 +244,17 @@ def test_manifests() -> None:
         open_body(OTHER, name, data)
 
 
-def test_a_plain_part_that_would_fill_its_readers_memory_is_not_decoded() -> None:
-    plain = msgspec.structs.replace(PLAIN, locations=("a" * 63,) * (8 << 14))
+def test_a_plain_part_that_would_fill_its_readers_memory_is_neither_written_nor_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = msgspec.structs.replace(PLAIN, locations=("a" * 63,) * (1 << 14))
+    with pytest.raises(VaultError, match="give the policy fewer sources"):
+        encode_manifest(KEYRING, plain, BODY, SALT)
+    with monkeypatch.context() as careless:
+        careless.setattr(manifest, "_LARGEST_PLAIN", 2 << 20)
+        name, data = encode_manifest(KEYRING, plain, BODY, SALT)
     with pytest.raises(VaultDamageError, match="larger than any"):
-        read_plain(*encode_manifest(KEYRING, plain, BODY, SALT))
+        read_plain(name, data)
 
 
 def test_a_manifests_plain_part_cannot_be_replaced() -> None:
