@@ -194,6 +194,13 @@ class TestRoom:
         status = step(pinned(a=DataClass.GUESTS, b=DataClass.GUESTS)).status
         assert not stages.giving_way(status, {"a": homeless})
 
+    def test_who_does_not_wait_gives_way_to_nobody(self) -> None:
+        homeless = Workload(problem=Problem("Unschedulable", "no room"))
+        over = step(three(), guests=done("guests", error=ERROR)).status
+        assert stages.giving_way(over, {"planning": homeless}) == {"portfolio"}
+        without = over.model_copy(update={"stages": []})
+        assert not stages.giving_way(without, {"planning": homeless})
+
     @pytest.mark.parametrize(
         "workload",
         [
