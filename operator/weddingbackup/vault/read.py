@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from weddingbackup.vault.tree import Item
     from weddingbackup.vault.vault import Vault
 
+_STREAMS_EACH = 4
 _DECODERS = 2  # threads that verify and write while all streams are under way
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors of a target that no other file escapes."""
@@ -51,11 +52,11 @@ def restore(
     *,
     progress: Progress,
     include: Sequence[bytes] = (),
-    streams: int = STREAMS,
+    streams: int | None = None,
 ) -> RestoreResult:
     """Bring a source back, or only these paths of it (files, or directories with all in them).
 
-    `streams` ranges are fetched at once.
+    `streams` ranges are fetched at once; by default four a location, and ten at most.
 
     Raises:
         RestoreIncompleteError: some files could not be brought back, all others were; it has the
@@ -65,6 +66,7 @@ def restore(
         OSError: the target is full or read-only; no unfinished file is left.
         Exception: whatever else the target raises; no unfinished file is left.
     """
+    streams = streams or min(STREAMS, _STREAMS_EACH * max(1, len(vault.stores)))
     opened = OpenedSource(vault, point, source, progress, streams=streams)
     run = _Restore(opened, target, progress, include)
     result = run.run(streams + _DECODERS)

@@ -121,8 +121,9 @@ def test_where_nobody_answers_the_error_says_so() -> None:
         Fetcher([holding("a", gone), holding("b", gone)]).read(NAME, 0, 10, good)
 
 
-def test_no_more_streams_than_given() -> None:
-    lock, go_on = threading.Lock(), threading.Event()
+def test_no_more_streams_than_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "FIRST_SECONDS", 1000.0)  # nothing is late
+    lock, full, go_on = threading.Lock(), threading.Event(), threading.Event()
     now = most = 0
 
     def count(_operation: str, _name: str) -> None:
@@ -131,7 +132,7 @@ def test_no_more_streams_than_given() -> None:
             now += 1
             most = max(most, now)
             if now == 3:
-                go_on.set()
+                full.set()
         assert go_on.wait(60)
         with lock:
             now -= 1
@@ -146,6 +147,9 @@ def test_no_more_streams_than_given() -> None:
     ]
     for reader in readers:
         reader.start()
+    assert full.wait(60)
+    readers[-1].join(0.1)  # so that one too many would be seen
+    go_on.set()
     for reader in readers:
         reader.join(60)
     assert most == 3

@@ -127,8 +127,11 @@ def _bring(
 
 
 def _tell(result: RestoreResult) -> None:
+    twice = f", {text.size(result.extra)} of it twice" if result.extra else ""
     origins = ", ".join(f"{name} {text.size(n)}" for name, n in sorted(result.locations.items()))
-    click.echo(f"{result.files} files, {text.size(result.bytes)}, from {origins or 'nowhere'}")
+    click.echo(
+        f"{result.files} files, {text.size(result.bytes)}, from {origins or 'nowhere'}{twice}"
+    )
     for location, name in result.damaged:
         click.echo(f"warning: {name} is damaged or missing at {location}", err=True)
     for warning in result.warnings:
