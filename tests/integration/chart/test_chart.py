@@ -183,6 +183,25 @@ class TestSettings:
         assert environment(objects)["WEDDINGBACKUP_NETWORK_POLICIES"] == "false"
         assert not [name for kind, name in objects if kind == "NetworkPolicy"]
 
+    def test_who_is_ours_reaches_no_clouds_metadata(
+        self, default: dict[tuple[str, str], Object]
+    ) -> None:
+        policy = default["NetworkPolicy", "wedding-backup-egress"]["spec"]
+        assert (policy["podSelector"], policy["policyTypes"]) == ({}, ["Egress"])
+        shut = {
+            network
+            for peer in policy["egress"][0]["to"]
+            for network in peer.get("ipBlock", {}).get("except", [])
+        }
+        assert shut == {
+            "169.254.0.0/16",  # AWS, Azure, Google
+            "168.63.129.16/32",  # Azure's wire server
+            "100.100.100.200/32",  # Alibaba
+            "fe80::/10",
+            "fd00:ec2::/32",  # AWS
+            "fd20:ce::254/128",  # Google
+        }
+
     def test_admission_can_be_left_to_others(self) -> None:
         objects = rendered("--set=admission.install=false")
         assert not [name for kind, name in objects if kind.startswith("Validating")]
