@@ -58,6 +58,7 @@ def backup(
     quorum: int,
     progress: Progress,
     distrust: Collection[str] = (),
+    paranoid: bool = False,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     limits: Limits = _LIMITS,
 ) -> BackupResult:
@@ -74,6 +75,7 @@ def backup(
         progress: counts.
         distrust: names of packs and indexes that the point may not need: what they hold is stored
             anew.
+        paranoid: read every file, also those that look unchanged.
         clock: gives the time, in UTC.
         limits: of memory and of patience.
 
@@ -106,7 +108,15 @@ def backup(
     fanout = Fanout(
         vault.stores, quorum, progress, failed=failed, incomplete=incomplete, limits=limits
     )
-    writer = Writer(vault, fanout, holdings, progress, points=found.points, parent=parent)
+    writer = Writer(
+        vault,
+        fanout,
+        holdings,
+        progress,
+        points=found.points,
+        parent=parent,
+        paranoid=paranoid,
+    )
     try:
         started_at = clock()
         for data_class in DataClass:

@@ -52,6 +52,11 @@ from weddingbackup.vault.results import BackupResult
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Which rows, as YAML: the list `tables` of a policy.",
 )
+@click.option(
+    "--paranoid",
+    is_flag=True,
+    help="Read every file, also those whose size, times and inode are unchanged.",
+)
 def backup(
     *,
     places: Places,
@@ -60,6 +65,7 @@ def backup(
     databases: Sequence[str],
     postgres_class: str,
     tables: Path | None,
+    paranoid: bool,
 ) -> None:
     """Make one recovery point of some sources.
 
@@ -95,7 +101,9 @@ def backup(
         ]
         vault = places.open()
         with text.shown(progress):
-            result = write.backup(vault, job, sources, quorum=quorum, progress=progress)
+            result = write.backup(
+                vault, job, sources, quorum=quorum, progress=progress, paranoid=paranoid
+            )
         facts = {source.name: source.source.facts() for source in sources}
     _tell(result, facts)
 
