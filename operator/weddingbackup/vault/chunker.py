@@ -18,6 +18,8 @@ MIN_SIZE = 256 * KIB
 AVERAGE_SIZE = 1024 * KIB
 MAX_SIZE = 4096 * KIB
 _WINDOW = 2 * MAX_SIZE
+_KEPT = 4
+"""Windows that are used again: as many as a reader fills while the chunks of others are sealed."""
 
 
 class Chunker:
@@ -26,6 +28,7 @@ class Chunker:
     def __init__(self, seed: int) -> None:
         """Take the vault's seed, 63 bits."""
         self._cdc = FastCDC(avg_size=AVERAGE_SIZE, min_size=MIN_SIZE, max_size=MAX_SIZE, seed=seed)
+        self._windows: list[bytearray] = []
 
     def cut(self, readinto: Callable[[memoryview], int], expected: int) -> Iterator[memoryview]:
         """Cut a stream into chunks; each stays valid as long as it is held.
@@ -37,8 +40,7 @@ class Chunker:
         rest: bytes | memoryview = b""
         ended = False
         while not ended:
-            # A fresh buffer each time: the chunks of the last one are still being sealed.
-            window = memoryview(bytearray(min(_WINDOW, len(rest) + max(expected, 0) + 1)))
+            window = memoryview(self._window())[: len(rest) + max(expected, 0) + 1]
             window[: len(rest)] = rest
             filled = len(rest)
             while filled < len(window) and (count := readinto(window[filled:])):
@@ -54,3 +56,23 @@ class Chunker:
                     break  # the window's end cut it, not the content
                 yield rest[:size]
                 rest = rest[size:]
+
+    def _window(self) -> bytearray:
+        """Give memory that no chunk lies in any more: fresh pages cost as much as reading."""
+        for window in self._windows:
+            if _is_free(window):
+                return window
+        window = bytearray(_WINDOW)
+        if len(self._windows) < _KEPT:
+            self._windows.append(window)
+        return window
+
+
+def _is_free(window: bytearray) -> bool:
+    """Tell by what Python promises: a bytearray that a memoryview looks into keeps its size."""
+    try:
+        window.pop()
+    except BufferError:
+        return False
+    window.append(0)
+    return True

@@ -87,3 +87,28 @@ def test_cuts_do_not_depend_on_how_it_is_read(size: int, expected: int, step: in
 def test_another_seed_cuts_elsewhere() -> None:
     other = [len(c) for c in Chunker(SEED + 1).cut(reader(DATA), len(DATA))]
     assert other != CUTS
+
+
+def test_memory_is_used_again_once_no_chunk_lies_in_it_any_more() -> None:
+    chunker = Chunker(SEED)
+    held = list(chunker.cut(reader(DATA), len(DATA)))
+    more = list(chunker.cut(reader(DATA[::-1]), len(DATA)))  # while all of the first are held
+    assert b"".join(held) == DATA
+    assert b"".join(more) == DATA[::-1]
+    del held, more
+    kept = {id(window) for window in chunker._windows}
+    used = {id(chunk.obj) for chunk in chunker.cut(reader(DATA), len(DATA))}
+    assert used <= kept
+    assert len(kept) == 4
+
+
+def test_a_chunk_that_is_held_is_never_written_over() -> None:
+    chunker = Chunker(SEED)
+    held = [next(iter(chunker.cut(reader(DATA), len(DATA))))]
+    for start in range(8):
+        for chunk in chunker.cut(reader(DATA[start:]), len(DATA)):
+            if len(held) <= start + 1:
+                held.append(chunk)
+    assert held[0] == DATA[: len(held[0])]
+    for start, chunk in enumerate(held[1:]):
+        assert chunk == DATA[start : start + len(chunk)]
