@@ -175,6 +175,53 @@ def test_a_stalled_location_does_not_hold_up_the_quorum() -> None:
     assert bring_back(world).files == source.data
 
 
+@pytest.mark.parametrize("prefix", ["packs/", "index/", "snapshots/"])
+def test_the_commit_waits_for_no_location_that_is_behind(prefix: str) -> None:
+    """One location gets on with this kind of object only once the others have the manifest."""
+    world = World.of("a", "b", "c")
+    world.vault().init()
+    quorum = threading.Semaphore(0)
+    late = threading.Event()
+
+    def behind(operation: str, name: str) -> None:
+        if operation == "put" and name.startswith(prefix) and not late.is_set():
+            for _ in range(2):
+                assert quorum.acquire(timeout=60)
+            late.set()
+
+    def arrived(_store: MemoryStore, name: str) -> None:
+        if name.startswith("snapshots/"):
+            quorum.release()
+
+    world.stores[1].fault = behind
+    world.stores[0].after_put = world.stores[2].after_put = arrived
+    world.limits = Limits(pack_bytes=48 * 1024, packs=64, streams=1, grace_seconds=60)
+    source = MemorySource(some_files())
+    result = world.backup(source)
+    assert late.is_set()
+    assert phases(result) == {"a": "Committed", "b": "Committed", "c": "Committed"}
+
+
+@pytest.mark.parametrize("prefix", ["packs/", "index/", "snapshots/"])
+def test_the_end_waits_for_no_location_longer_than_the_grace(prefix: str) -> None:
+    world = World.of("a", "b", "c")
+    world.vault().init()
+    go = threading.Event()
+
+    def stalls(operation: str, name: str) -> None:
+        if operation == "put" and name.startswith(prefix):
+            assert go.wait(60)
+
+    world.stores[1].fault = stalls
+    world.limits = Limits(pack_bytes=48 * 1024, packs=64, grace_seconds=0)
+    try:
+        result = world.backup(MemorySource(some_files()))
+        assert phases(result)["b"] == "Lagging"
+        assert points(world.stores)[0].held_by == ("a", "c")
+    finally:
+        go.set()
+
+
 def test_less_than_a_quorum_waits_instead_of_dropping() -> None:
     world = World.of("a", "b")
     world.vault().init()
