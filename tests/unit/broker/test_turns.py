@@ -139,8 +139,11 @@ class TestWaiting:
         self, web: Held, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(turns, "_HOLD_SECONDS", 0.01)
+        monkeypatch.setattr(turns, "_LOOK_SECONDS", 0)
         for _ in range(2):  # and finds the place free
+            web.town.looks = 0
             assert (await web.ask("GET", "/v1/turn")).json == {"waitsFor": "Timeline"}
+            assert web.town.looks > 1  # held, not answered at once
 
     @pytest.mark.parametrize("bound", ["_HELD", "_HELD_A_NAMESPACE"])
     async def test_where_many_wait_others_are_told_as_it_is(
