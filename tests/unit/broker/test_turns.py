@@ -139,11 +139,17 @@ class TestWaiting:
         self, web: Held, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(turns, "_HOLD_SECONDS", 0.01)
+        assert (await web.ask("GET", "/v1/turn")).json == {"waitsFor": "Timeline"}
+        monkeypatch.setattr(turns, "_HOLD_SECONDS", 600)
         monkeypatch.setattr(turns, "_LOOK_SECONDS", 0)
-        for _ in range(2):  # and finds the place free
-            web.town.looks = 0
-            assert (await web.ask("GET", "/v1/turn")).json == {"waitsFor": "Timeline"}
-            assert web.town.looks > 1  # held, not answered at once
+        web.town.looks = 0
+        web.town.looked.clear()
+        again = asyncio.create_task(web.ask("GET", "/v1/turn"))
+        looked = asyncio.create_task(web.town.looked.wait())
+        await asyncio.wait((again, looked), return_when=asyncio.FIRST_COMPLETED)
+        assert not again.done()  # it found its place free, and is held
+        del web.town.waiting["job-first"]
+        assert (await again).json == {}
 
     @pytest.mark.parametrize("bound", ["_HELD", "_HELD_A_NAMESPACE"])
     async def test_where_many_wait_others_are_told_as_it_is(
