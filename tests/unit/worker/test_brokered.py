@@ -10,6 +10,7 @@ from tests.servers.process import wait_until
 from tests.unit.worker.liar import Asked, Liar, Said, liar
 from weddingbackup.resources import broker as wire
 from weddingbackup.resources.broker import Answer, Refusal, RefusalCode, SignAnswer, SignRequest
+from weddingbackup.resources.common import LocationLimits
 from weddingbackup.resources.tasks import VaultRef
 from weddingbackup.stores.api import PutIntent
 from weddingbackup.stores.errors import (
@@ -92,6 +93,14 @@ def test_what_is_asked_while_a_request_is_under_way_goes_in_one(
         where = ("london", "paris")[number % 2]
         what = "packs/p" if number % 3 else f"index/{number}"
         assert url == f"https://{where}/{what}?sig=secret"
+
+
+def test_the_limits_that_the_broker_tells_hold_for_the_wire(tmp_path: Path) -> None:
+    limits = LocationLimits(upload_bytes_per_second=1 << 20, download_bytes_per_second=2 << 20)
+    carrier = brokered._wire(place("london").model_copy(update={"limits": limits}), tmp_path)
+    assert carrier._upload is not None
+    assert carrier._download is not None
+    assert (carrier._upload.rate, carrier._download.rate) == (1 << 20, 2 << 20)
 
 
 def test_more_than_fits_into_one_request_goes_in_several(broker: Liar, client: Client) -> None:
