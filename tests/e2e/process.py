@@ -12,6 +12,9 @@ from typing import ClassVar, Self
 
 from tests.home import Home
 
+_SHOWN = 60
+"""Lines of a component's log beside a failure."""
+
 
 @dataclass
 class Component(ABC):
@@ -60,3 +63,5 @@ class Component(ABC):
             yield self
         finally:
             self.kill()
+            # Pytest shows this beside a failure, and throws it away otherwise.
+            print("\n".join(self.log.read_text(errors="replace").splitlines()[-_SHOWN:]))
