@@ -163,7 +163,7 @@ def test_a_timeline_that_cannot_come_back_keeps_nothing_else_away(
         assert world.shell(claim, DIGESTS) == lost[source]
 
 
-@pytest.mark.usefixtures("lost")
+@pytest.mark.usefixtures("broker", "lost")  # in this order: nothing is backed up by nobody
 def test_a_cancelled_recovery_ends_those_who_wait(
     world: World, database: str, timeline: str
 ) -> None:
