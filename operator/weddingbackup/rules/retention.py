@@ -1,10 +1,11 @@
 """Which recovery points are kept, and why: a policy's wish, and what is kept whatever it says.
 
 Only committed points count towards the wish, so a point of which it cannot be told just now never
-pushes out one that is certain. Hours, days, weeks (ISO 8601), months and years are those of UTC.
+pushes out one that is certain. One that is seen at fewer locations than its quorum may have been
+committed and lost a manifest since: it stays for as long as it would, were it committed. Hours, days, weeks (ISO 8601), months and years are those of UTC.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -49,6 +50,7 @@ class Reason(StrEnum):
     PINNED = "pinned"
     UNSURE = "perhaps committed"
     YOUNG = "perhaps being committed"
+    FEWER = "seen at fewer locations than its quorum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,7 @@ def keep(
         points: all that are seen.
         kept: the policy's wish.
         now: the moment of the decision.
-        grace: how old a point has to be that is not committed, before it is taken for one that
-            never will be.
+        grace: for so long a point that is not committed may still be on its way.
         pins: manifests of points to keep whatever else is said.
         lossy: manifests of points that are known to have lost something.
     """
@@ -95,10 +96,27 @@ def keep(
             reasons[point.manifest].append(reason)
 
     committed = [point for point in ordered if point.standing is Standing.COMMITTED]
-    note(Reason.NEWEST, committed[:1])
-    if committed and committed[0].manifest in lossy:
-        note(Reason.NEWEST_WHOLE, [p for p in committed if p.manifest not in lossy][:1])
-    note(Reason.LAST, committed[: kept.keep_last])
+    for reason, chosen in _wished(committed, kept, now, lossy):
+        note(reason, chosen)
+    note(Reason.PINNED, [p for p in ordered if p.manifest in pins])
+    note(Reason.UNSURE, [p for p in ordered if p.standing is Standing.POSSIBLE])
+    uncommitted = [p for p in ordered if p.standing is Standing.UNCOMMITTED]
+    note(Reason.YOUNG, [p for p in uncommitted if p.time > now - grace])
+    for point in uncommitted:
+        among = [p for p in ordered if p.standing is Standing.COMMITTED or p is point]
+        if any(point in chosen for _, chosen in _wished(among, kept, now, lossy)):
+            note(Reason.FEWER, [point])
+    return [Decision(point, tuple(reasons[point.manifest])) for point in ordered]
+
+
+def _wished(
+    points: Sequence[P], kept: Kept, now: datetime, lossy: Collection[str]
+) -> Iterator[tuple[Reason, Sequence[P]]]:
+    """Choose by the wish alone; the points come newest first."""
+    yield Reason.NEWEST, points[:1]
+    if points and points[0].manifest in lossy:
+        yield Reason.NEWEST_WHOLE, [p for p in points if p.manifest not in lossy][:1]
+    yield Reason.LAST, points[: kept.keep_last]
     for reason, count, period in (
         (Reason.HOURLY, kept.hourly, _hour),
         (Reason.DAILY, kept.daily, _day),
@@ -106,17 +124,12 @@ def keep(
         (Reason.MONTHLY, kept.monthly, _month),
         (Reason.YEARLY, kept.yearly, _year),
     ):
-        note(reason, _newest_of_each(committed, period)[:count])
+        yield reason, _newest_of_each(points, period)[:count]
     if kept.point_in_time_seconds:
         start = now - timedelta(seconds=kept.point_in_time_seconds)
-        note(Reason.WINDOW, [p for p in committed if p.time >= start])
+        yield Reason.WINDOW, [p for p in points if p.time >= start]
         # A moment early in the window lies behind a point that is older than the window.
-        note(Reason.WINDOW, [p for p in committed if p.time < start][:1])
-    note(Reason.PINNED, [p for p in ordered if p.manifest in pins])
-    note(Reason.UNSURE, [p for p in ordered if p.standing is Standing.POSSIBLE])
-    uncommitted = [p for p in ordered if p.standing is Standing.UNCOMMITTED]
-    note(Reason.YOUNG, [p for p in uncommitted if p.time > now - grace])
-    return [Decision(point, tuple(reasons[point.manifest])) for point in ordered]
+        yield Reason.WINDOW, [p for p in points if p.time < start][:1]
 
 
 def _newest_of_each(points: Sequence[P], period: Callable[[datetime], tuple[int, ...]]) -> list[P]:

@@ -1,6 +1,6 @@
 """What is kept: examples a person can follow, and what holds of every wish and every history."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 
 from hypothesis import given
@@ -104,9 +104,17 @@ def test_what_is_not_committed_stays_while_it_may_be() -> None:
         d.point: d.reasons for d in decide([unsure, young, old, certain], Kept(keep_last=1))
     }
     assert decisions[unsure] == (Reason.UNSURE,)
-    assert decisions[young] == (Reason.YOUNG,)
-    assert decisions[old] == ()
+    assert decisions[young] == (Reason.YOUNG, Reason.FEWER)
+    assert decisions[old] == (Reason.FEWER,)
     assert decisions[certain]  # the others do not count as the newest
+
+
+def test_what_is_not_committed_goes_when_it_would_if_it_were() -> None:
+    [newest] = at("2026-12-05T09:00")
+    young, old = at("2026-12-06T09:01", "2026-12-05T08:00", standing=UNCOMMITTED)
+    decisions = {d.point: d.reasons for d in decide([newest, young, old], Kept(keep_last=1))}
+    assert decisions[young] == (Reason.YOUNG, Reason.FEWER)
+    assert decisions[old] == ()
 
 
 wishes = st.builds(
@@ -142,6 +150,19 @@ def test_the_newest_certain_points_and_the_pinned_ones_are_kept(
     assert pins & {p.manifest for p in points} <= left
     assert len(left & {p.manifest for p in committed}) >= min(wish.keep_last, len(committed))
     assert {p.manifest for p in points if p.standing is POSSIBLE} <= left
+
+
+@given(histories, wishes, st.integers(0, 24))
+def test_who_loses_a_manifest_loses_no_point(points: list[Point], wish: Kept, number: int) -> None:
+    """A committed point that is suddenly seen at fewer locations is kept as it was."""
+    lessened = [
+        replace(p, standing=UNCOMMITTED) if n == number else p for n, p in enumerate(points)
+    ]
+    assert {
+        p.manifest
+        for p in points
+        if p.standing is COMMITTED and p.manifest in set(kept(decide(points, wish)))
+    } <= set(kept(decide(lessened, wish)))
 
 
 @given(histories, wishes, wishes)

@@ -347,3 +347,16 @@ def test_a_dry_run_tells_all_and_changes_nothing() -> None:
     assert {x.name for x in told if x.location} == marked
     real = vault.collect()
     assert (real.points, real.objects, real.bytes) == (second.points, second.objects, second.bytes)
+
+
+def test_a_manifest_that_a_location_loses_costs_no_point() -> None:
+    """A location lagged, and another one of the quorum lost the manifest: one location has it still."""
+    vault = Vault.at("a", "b", "c")
+    vault.store(files(0))
+    [point] = points(vault.stores)
+    for store in vault.dated[1:]:
+        del store.objects[point.manifest]
+    vault.store(files(1))
+    vault.collect_twice(keep_last=5)
+    vault.collect_twice(keep_last=5)
+    assert [vault.back(each) for each in points(vault.stores)] == [files(1), files(0)]

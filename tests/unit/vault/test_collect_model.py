@@ -214,8 +214,7 @@ class Model(RuleBasedStateMachine):
         if names:
             name = names[number % len(names)]
             self.harmed.add((store.location, base_name(name)))
-            # A manifest that is lost at one of two locations leaves a point that nobody committed.
-            if gone and kind != "snapshots/":
+            if gone:
                 del store.objects[name]
             else:
                 store.objects[name] = store.objects[name][:-1] + b"?"
@@ -243,7 +242,12 @@ class Model(RuleBasedStateMachine):
         for point in everywhere:
             if point.committed or {name for _, name in self.harmed} & {point.manifest}:
                 assert self.vault.back(point) == self.contents[point.plain.job_uid]
-        seen = {p.manifest for p in everywhere if p.standing is not Standing.UNCOMMITTED}
+        harmed = {name for _, name in self.harmed}
+        seen = {
+            p.manifest
+            for p in everywhere
+            if p.standing is not Standing.UNCOMMITTED or p.manifest in harmed
+        }
         wanted = keep(self.made, KEPT, now=self.vault.now, grace=GRACE)
         assert not [d.point for d in wanted if d.kept and d.point.manifest not in seen]
 
