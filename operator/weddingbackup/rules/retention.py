@@ -2,7 +2,8 @@
 
 Only committed points count towards the wish, so a point of which it cannot be told just now never
 pushes out one that is certain. One that is seen at fewer locations than its quorum may have been
-committed and lost a manifest since: it stays for as long as it would, were it committed. Hours, days, weeks (ISO 8601), months and years are those of UTC.
+committed and lost a manifest since: it stays for as long as it would, were it committed. Hours,
+days, weeks (ISO 8601), months and years are those of UTC.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

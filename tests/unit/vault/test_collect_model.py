@@ -52,7 +52,7 @@ Step = Callable[[], None]
 
 @dataclass(frozen=True)
 class Made:
-    """A point that a writer called committed."""
+    """A point that a writer called committed, or that was seen to be."""
 
     manifest: str
     time: datetime
@@ -242,6 +242,11 @@ class Model(RuleBasedStateMachine):
         for point in everywhere:
             if point.committed or {name for _, name in self.harmed} & {point.manifest}:
                 assert self.vault.back(point) == self.contents[point.plain.job_uid]
+        # A repair copies a manifest that a dead writer left at one location: so its point is committed, too.
+        made = {point.manifest for point in self.made}
+        self.made += [
+            Made(p.manifest, p.time) for p in everywhere if p.committed and p.manifest not in made
+        ]
         harmed = {name for _, name in self.harmed}
         seen = {
             p.manifest
