@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from weddingbackup.vault.vault import Vault
 
 MERGE = 24
-"""A source that would need more older indexes of one kind than this gets one new in their place."""
+"""Indexes of one class and kind that are not full: a backup that adds one when there are so many writes
+one in their place. Full ones stay: written anew, they would be as many."""
 
 _KINDS = (Kind.TREE, Kind.DATA)
 
@@ -202,12 +203,15 @@ class Writer:
         """Name this job's packs, leftovers that came to use, and those of replaced indexes."""
         packs = packs + list(known.used_leftovers.values())
         older = {name: index for mine in used for name, index in mine.items()}
-        # An index that names a lost pack would make the new point need it, so it is replaced too.
+        # An index that names a lost pack would make the new point need it, so it is replaced.
         replaced = {
             name: index
             for name, index in older.items()
-            if len(older) > MERGE or not all(self._packs.have(pack) for pack in index.packs)
+            if not all(self._packs.have(pack) for pack in index.packs)
         }
+        small = {name: index for name, index in older.items() if len(index) < MAX_RECORDS}
+        if (packs or replaced) and len(small) >= MERGE:
+            replaced |= small
         packs += [x for i in replaced.values() for x in i.pack_facts() if self._packs.have(x)]
         for mine in used:
             for name in replaced.keys() & mine.keys():
