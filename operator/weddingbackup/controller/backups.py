@@ -7,7 +7,7 @@ once. Where the operator can be killed, a comment says how the next reconcile go
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from weddingbackup.controller import access, broker, commits, workers
+from weddingbackup.controller import access, broker, commits, turns, workers
 from weddingbackup.controller.context import Context
 from weddingbackup.controller.workers import NameTakenError, UnmadeError
 from weddingbackup.kube import jobs, organisations, registry
@@ -31,7 +31,8 @@ from weddingbackup.rules import commit, maintenance, quotas
 from weddingbackup.rules.access import allowed_namespaces
 from weddingbackup.rules.backup import Action
 from weddingbackup.rules.commit import Sight
-from weddingbackup.rules.replication import catch_up
+from weddingbackup.rules.replication import catch_up, held
+from weddingbackup.rules.turns import COPIES
 from weddingbackup.rules.workload import Problem
 from weddingbackup.vault.errors import VaultError
 
@@ -326,7 +327,8 @@ async def _catch_up(  # noqa: PLR0917  a Job is of many things
                 context, (locations[x] for x in sorted({*holders, row.name}) if x in locations)
             )
             body = _build_copy(context, backup, name, row.name, taking_part, manifest)
-            await workers.create(context, body, owner)
+            reason = await turns.create(context, {Work.COPY}, COPIES, body, owner)
+            return held(decision.row, reason) if reason else decision.row
     except UnmadeError as error:
         return row.model_copy(update={"message": error.problem.message[:1024]})
     return decision.row

@@ -14,6 +14,7 @@ from weddingbackup.kube.status import write_status
 from weddingbackup.resources.base import ConditionStatus
 from weddingbackup.resources.kind import KindStatus
 from weddingbackup.rules.conditions import find
+from weddingbackup.rules.turns import Line
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Context:
     Attributes:
         now: the clock, which a test may set.
         locks: one an object, so that a timer and an event never decide on it at the same time.
+        lines: who waits for a Job in the operator's namespace, by what shares a bound there.
     """
 
     cluster: Cluster
@@ -30,6 +32,7 @@ class Context:
     bulkheads: Bulkheads
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     locks: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
+    lines: dict[str, Line] = field(default_factory=dict)
 
     @property
     def home(self) -> str:

@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from weddingbackup.controller import access, workers
+from weddingbackup.controller import access, turns, workers
 from weddingbackup.controller.context import Context
 from weddingbackup.controller.workers import UnmadeError
 from weddingbackup.kube import jobs
-from weddingbackup.kube.client import JOBS, POLICIES, REQUESTS, Object
+from weddingbackup.kube.client import JOBS, POLICIES, REQUESTS
 from weddingbackup.kube.jobs import Owner, Shape, Work
 from weddingbackup.kube.registry import Registered
 from weddingbackup.resources import names, tasks
@@ -27,11 +27,9 @@ from weddingbackup.resources.wedding_backup_policy import (
     WeddingBackupPolicy,
 )
 from weddingbackup.rules import maintenance as rules
+from weddingbackup.rules.turns import MAINTENANCE
 
 _SHAPE = Shape(resources=workers.SERVICE_SHAPE.resources, deadline_seconds=24 * 3600)
-
-_AT_ONCE = 4
-"""Checks and collections of all policies together: after a long silence a fleet's are due at once."""
 
 _LEVEL = f"{names.GROUP}/check-level"
 """Annotation of a check's Job."""
@@ -69,6 +67,7 @@ async def _check(
     status, now = policy.status, context.now()
     holders = [location.metadata.name for location in there]
     level = rules.due_check(policy, holders, vault.founded, now=now)
+    status = status.model_copy(update={"check_waits": rules.check_held_back(policy, now=now)})
     if level is None:
         return status
     given = await access.with_credentials(context, there)
@@ -85,8 +84,8 @@ async def _check(
     except UnmadeError as error:
         trouble = Check(time=now, level=level, message=error.problem.message[:1024])
         return status.model_copy(update={"last_check": trouble})
-    if seen is None:
-        return status
+    if not isinstance(seen, workers.Seen):
+        return status.model_copy(update={"check_waits": seen})
     annotations = seen.body["metadata"].get("annotations") or {}
     return rules.checked(
         status,
@@ -105,6 +104,8 @@ async def _collect(
     there: Sequence[BackupLocation],
 ) -> Status:
     status, now = policy.status, context.now()
+    held_back = rules.collection_held_back(policy, now=now)
+    status = status.model_copy(update={"collection_waits": held_back})
     if not rules.due_collection(policy, vault.founded, now=now):
         return status
     given = await access.with_credentials(context, there)
@@ -132,7 +133,9 @@ async def _collect(
     except UnmadeError as error:
         trouble = Collection(time=now, message=error.problem.message[:1024])
         return status.model_copy(update={"last_collection": trouble})
-    return status if seen is None else rules.collected(status, seen.workload, now=now)
+    if not isinstance(seen, workers.Seen):
+        return status.model_copy(update={"collection_waits": seen})
+    return rules.collected(status, seen.workload, now=now)
 
 
 def pinning(context: Context, namespace: str | None, policy: str) -> asyncio.Lock:
@@ -146,7 +149,7 @@ def pinning(context: Context, namespace: str | None, policy: str) -> asyncio.Loc
 async def is_collecting(context: Context, policy: WeddingBackupPolicy) -> bool:
     """Whether a collection of the policy's vault is at work."""
     job = await context.cluster.get(JOBS, _job_name(Work.COLLECT, policy), context.home)
-    return job is not None and not _ended(job)
+    return job is not None and not turns.has_ended(job)
 
 
 async def _pins(context: Context, vault: Registered) -> list[str]:
@@ -162,8 +165,10 @@ async def _step(  # noqa: PLR0917  a Job is of many things
     given: list[BackupLocation],
     taken_note_of: datetime | None,
     annotations: Mapping[str, str],
-) -> workers.Seen | None:
+) -> workers.Seen | str | None:
     """Make the Job, or wait for it; it, once it has ended with something new to tell.
+
+    Words say why it is not made yet.
 
     Raises:
         UnmadeError: it cannot be made until a person acts.
@@ -176,8 +181,6 @@ async def _step(  # noqa: PLR0917  a Job is of many things
         return None
     if seen is not None:
         return seen if seen.workload.finished else None
-    if await _crowded(context):
-        return None
     body = jobs.worker_job(
         name,
         work,
@@ -192,8 +195,7 @@ async def _step(  # noqa: PLR0917  a Job is of many things
         owner=owner,
     )
     body["metadata"].setdefault("annotations", {}).update(annotations)
-    await workers.create(context, body, owner)
-    return None
+    return await turns.create(context, _PREFIXES, MAINTENANCE, body, owner)
 
 
 def _job_name(work: Work, policy: WeddingBackupPolicy) -> str:
@@ -201,21 +203,3 @@ def _job_name(work: Work, policy: WeddingBackupPolicy) -> str:
 
 
 _PREFIXES: Mapping[Work, str] = {Work.CHECK: "ck", Work.COLLECT: "gc"}
-
-
-async def _crowded(context: Context) -> bool:
-    under_way = 0
-    for work in _PREFIXES:
-        found: list[Object] = await context.cluster.list(
-            JOBS, context.home, labels={names.LABEL_TASK: work.value}
-        )
-        under_way += sum(not _ended(job) for job in found)
-    return under_way >= _AT_ONCE
-
-
-def _ended(job: Object) -> bool:
-    conditions = (job.get("status") or {}).get("conditions") or []
-    return any(
-        condition["type"] in {"Complete", "Failed"} and condition["status"] == "True"
-        for condition in conditions
-    )

@@ -488,6 +488,8 @@ class Status(KindStatus):
     """Bytes that its vault takes at one location, as last listed there; every copy takes as much."""
     last_check: Check | None = None
     """The last look at the vault's copies."""
+    check_waits: Annotated[str, Field(max_length=1024)] | None = None
+    """Why a check that is due, or was asked for, is not made yet."""
     checked: Annotated[list[CheckedCopy], Field(max_length=32), keyed_by("name")] = Field(
         default_factory=list
     )
@@ -496,6 +498,8 @@ class Status(KindStatus):
     """What was found good nowhere, until a check finds all that is kept whole again."""
     last_collection: Collection | None = None
     """The last removal of what no kept recovery point needs."""
+    collection_waits: Annotated[str, Field(max_length=1024)] | None = None
+    """Why a collection that is due, or was asked for, is not made yet."""
     estimated_recovery_seconds: Annotated[int, Field(ge=0)] | None = None
     """How long a recovery would take now, from what was measured."""
 

@@ -25,6 +25,7 @@ from weddingbackup.resources.wedding_backup_policy import (
     WeddingBackupPolicy,
 )
 from weddingbackup.rules import recovery
+from weddingbackup.rules.times import rfc3339
 from weddingbackup.rules.workload import Workload
 
 M = TypeVar("M", bound=Model)
@@ -38,11 +39,14 @@ COLLECT_EVERY: Final = timedelta(days=1)
 AGAIN: Final = timedelta(hours=1)
 """From a check or a collection that did not get through to the next one."""
 
+ASKED_EVERY: Final = timedelta(days=1)
+"""From a full check to one that is asked for: it may be asked for again and again."""
+
 CHECK_REQUESTED: Final = f"{names.GROUP}/check-requested-at"
-"""Annotation of a policy, an RFC 3339 time: unless one has ended since, a full check is made."""
+"""Annotation of a policy, an RFC 3339 time: unless one has ended since, a full check is made, one a day."""
 
 COLLECT_REQUESTED: Final = f"{names.GROUP}/collect-requested-at"
-"""Likewise a collection."""
+"""Likewise a collection, one an hour."""
 
 _ALL = "packs/"
 _MESSAGE_LIMIT = 1024
@@ -62,7 +66,8 @@ def due_check(
     last = policy.status.last_check
     if policy.status.newest_point is None:
         return None
-    if _asked(policy, CHECK_REQUESTED, last.time if last else None, now):
+    asked = _asked(policy, CHECK_REQUESTED, last.time if last else None, now)
+    if asked and check_held_back(policy, now=now) is None:
         return CheckLevel.FULL
     if last is not None and now - last.time < AGAIN:
         return None
@@ -76,6 +81,36 @@ def due_check(
     return CheckLevel.PROVIDER if now - (last.time if last else founded) >= PROVIDER_EVERY else None
 
 
+def check_held_back(policy: WeddingBackupPolicy, *, now: datetime) -> str | None:
+    """Why a full check that was asked for is not made yet; None where none was, or it may be.
+
+    A check of the providers' words comes a day after any other: where that was the last, no full one
+    ended within the day.
+    """
+    last = policy.status.last_check
+    if last is None or not _asked(policy, CHECK_REQUESTED, last.time, now):
+        return None
+    if last.message is not None:
+        return _pause("check", last.time + AGAIN, "the last one did not get through", now)
+    if last.level is not CheckLevel.FULL:
+        return None
+    return _pause("check", last.time + ASKED_EVERY, "one a day is made when asked for", now)
+
+
+def collection_held_back(policy: WeddingBackupPolicy, *, now: datetime) -> str | None:
+    """Likewise of a collection."""
+    last = policy.status.last_collection
+    if last is None or not _asked(policy, COLLECT_REQUESTED, last.time, now):
+        return None
+    return _pause("collection", last.time + AGAIN, "one an hour is made when asked for", now)
+
+
+def _pause(what: str, until: datetime, why: str, now: datetime) -> str | None:
+    if now >= until:
+        return None
+    return f"The {what} that was asked for waits until {rfc3339(until)}: {why}."
+
+
 def verified_since(status: Status, holders: Collection[str], founded: datetime) -> datetime:
     """The moment before which every byte of these locations' copies has been verified since."""
     told = {copy.name: copy.verified_time for copy in status.checked}
@@ -87,7 +122,8 @@ def due_collection(policy: WeddingBackupPolicy, founded: datetime, *, now: datet
     last = policy.status.last_collection
     if policy.status.newest_point is None:
         return False
-    if _asked(policy, COLLECT_REQUESTED, last.time if last else None, now):
+    asked = _asked(policy, COLLECT_REQUESTED, last.time if last else None, now)
+    if asked and collection_held_back(policy, now=now) is None:
         return True
     if last is None:
         return now - founded >= COLLECT_EVERY

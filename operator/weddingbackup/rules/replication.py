@@ -67,7 +67,7 @@ def catch_up(
         message = f"Waits until the location is Healthy; it is {location.status.phase}."
         return CatchUp(_row(row, LocationPhase.LAGGING, message), delete=workload is not None)
     if workload is None:
-        message = UNVERIFIED if row.message == UNVERIFIED else _COPYING
+        message = UNVERIFIED if _is_unverified(row) else _COPYING
         return CatchUp(_row(row, LocationPhase.LAGGING, message), create=True)
     if not workload.finished:
         trouble = workload.problem.message if workload.problem else row.message
@@ -76,6 +76,16 @@ def catch_up(
     message = report.error.message if report and report.error else "The copy failed; see its log."
     over = workload.finished_at is None or now - workload.finished_at >= PAUSE
     return CatchUp(_row(row, LocationPhase.LAGGING, message), delete=over)
+
+
+def held(row: LocationStatus, reason: str) -> LocationStatus:
+    """The row whose copy Job is not made yet, and why: it is looked at again as any that lags."""
+    message = f"{UNVERIFIED} {reason}" if _is_unverified(row) else reason
+    return _row(row, LocationPhase.LAGGING, message)
+
+
+def _is_unverified(row: LocationStatus) -> bool:
+    return (row.message or "").startswith(UNVERIFIED)
 
 
 def _row(row: LocationStatus, phase: LocationPhase, message: str | None) -> LocationStatus:

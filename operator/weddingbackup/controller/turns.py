@@ -1,0 +1,69 @@
+"""Jobs in the operator's namespace are made when it is their organisation's turn.
+
+An organisation is known by the namespace of what a Job works for, as the operator wrote it on the Job: into the
+operator's namespace nobody else writes.
+"""
+
+from collections.abc import Collection
+
+from weddingbackup.controller import workers
+from weddingbackup.controller.context import Context
+from weddingbackup.kube import jobs
+from weddingbackup.kube.client import JOBS, Object
+from weddingbackup.kube.jobs import Owner, Work
+from weddingbackup.resources import names
+from weddingbackup.rules import turns as rules
+from weddingbackup.rules.turns import Bounds
+
+
+async def create(
+    context: Context, works: Collection[Work], bounds: Bounds, body: Object, owner: Owner
+) -> str | None:
+    """Make a Job if it is time; why it waits, where it is not.
+
+    Args:
+        context: of this operator.
+        works: the kinds of work that share the bounds.
+        bounds: that hold for them.
+        body: the Job.
+        owner: what it works for.
+
+    Raises:
+        UnmadeError: it cannot be made until a person acts.
+    """
+    key = "/".join(sorted(works))
+    line = context.lines.setdefault(key, {})
+
+    async def ask() -> str | None:
+        under_way = await _under_way(context, works)
+        return rules.ask(line, owner.namespace, under_way, bounds, now=context.now())
+
+    # Those who have to wait look without the lock, all at a time.
+    if reason := await ask():
+        return reason
+    # Two that look at each other would both see a free place.
+    async with context.lock(JOBS, context.home, f"turns/{key}"):
+        if reason := await ask():
+            return reason
+        rules.leave(line, owner.namespace)
+        await workers.create(context, body, owner)
+    return None
+
+
+async def _under_way(context: Context, works: Collection[Work]) -> list[str]:
+    """The organisation of each Job that has not ended."""
+    found: list[Object] = []
+    for work in works:
+        labels = {names.LABEL_TASK: work.value}
+        found += await context.cluster.list(JOBS, context.home, labels=labels)
+    owners = [jobs.owner_of(job, context.home) for job in found if not has_ended(job)]
+    return [owner.namespace if owner else "" for owner in owners]
+
+
+def has_ended(job: Object) -> bool:
+    """Whether a Job is done or has failed for good."""
+    conditions = (job.get("status") or {}).get("conditions") or []
+    return any(
+        condition["type"] in {"Complete", "Failed"} and condition["status"] == "True"
+        for condition in conditions
+    )

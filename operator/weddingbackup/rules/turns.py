@@ -1,0 +1,79 @@
+"""Whose turn it is to have a Job in the operator's namespace: all organisations share few places there.
+
+Two bounds: so many Jobs at once of all organisations, and so many of each. A place that comes free
+goes to the organisation that waits longest. One that has got a place waits anew, behind the others; one that
+is at its own bound does not wait in the line. So it is round-robin by organisation, and however many objects
+a greedy one has, each other comes before its next Job.
+
+The line lives in the operator's memory alone: when that starts anew, all begin to wait anew.
+"""
+
+from collections import Counter
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+FORGOTTEN: Final = timedelta(minutes=10)
+"""Who has not asked again for so long waits no more. Whatever waits asks every 30 seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many Jobs may be under way: of all organisations, and of each."""
+
+    all: int
+    each: int
+
+
+MAINTENANCE: Final = Bounds(all=4, each=1)
+"""Checks and collections together: after a long silence a fleet's are due at once."""
+
+COPIES: Final = Bounds(all=16, each=4)
+"""Copies, and verifications of what was stored: a location that was away lags behind many backups."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An organisation in the line: since when, and when it asked last."""
+
+    since: datetime
+    asked: datetime
+
+
+Line = MutableMapping[str, Waiting]
+"""Those who wait, by namespace."""
+
+
+def ask(
+    line: Line, organisation: str, under_way: Sequence[str], bounds: Bounds, *, now: datetime
+) -> str | None:
+    """Why an organisation's next Job has to wait; None where it may be made.
+
+    Args:
+        line: who waits so far; it is brought up to date. Whoever makes its Job leaves it: `leave`.
+        organisation: the namespace that asks.
+        under_way: the namespace of each Job that has not ended.
+        bounds: that hold here.
+        now: the moment to decide for.
+    """
+    for name in [name for name, each in line.items() if now - each.asked > FORGOTTEN]:
+        del line[name]
+    running = Counter(under_way)
+    if running[organisation] >= bounds.each:
+        line.pop(organisation, None)
+        return f"Waits for another one of this namespace to end: {bounds.each} may run at once."
+    since = line[organisation].since if organisation in line else now
+    line[organisation] = Waiting(since, now)
+    before = sum(
+        (each.since, name) < (since, organisation) and running[name] < bounds.each
+        for name, each in line.items()
+    )
+    if before < bounds.all - len(under_way):
+        return None
+    return f"Waits for its turn: {bounds.all} of all namespaces may run at once."
+
+
+def leave(line: Line, organisation: str) -> None:
+    """Its Job is made: for its next one it waits anew."""
+    line.pop(organisation, None)
