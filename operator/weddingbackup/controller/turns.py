@@ -1,7 +1,8 @@
 """Jobs in the operator's namespace are made when it is their organisation's turn.
 
 An organisation is known by the namespace of what a Job works for, as the operator wrote it on the Job: into the
-operator's namespace nobody else writes.
+operator's namespace nobody else writes. What runs is counted there each time: killed anywhere, the operator
+forgets who waits, and no Job.
 """
 
 from collections.abc import Collection
@@ -45,17 +46,20 @@ async def create(
     async with context.lock(JOBS, context.home, f"turns/{key}"):
         if reason := await ask():
             return reason
+        # First of all: one that is refused for good would keep its place from all others.
         rules.leave(line, owner.namespace)
         await workers.create(context, body, owner)
     return None
 
 
 async def _under_way(context: Context, works: Collection[Work]) -> list[str]:
-    """The organisation of each Job that has not ended."""
+    """The organisation of each Job that has not ended; "" where a Job does not tell it."""
     found: list[Object] = []
     for work in works:
         labels = {names.LABEL_TASK: work.value}
-        found += await context.cluster.list(JOBS, context.home, labels=labels)
+        # Those that went well stay for an hour, thousands when many small copies are caught up.
+        going = {"status.successful": "0"}
+        found += await context.cluster.list(JOBS, context.home, labels=labels, fields=going)
     owners = [jobs.owner_of(job, context.home) for job in found if not has_ended(job)]
     return [owner.namespace if owner else "" for owner in owners]
 

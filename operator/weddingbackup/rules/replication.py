@@ -18,6 +18,8 @@ PAUSE = timedelta(seconds=60)
 
 
 _COPYING = "Is being copied from the other locations."
+_NOT_YET = "All is there, and is not verified yet."
+"""Where `UNVERIFIED` would say that it is being verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,10 @@ def catch_up(
         message = f"Waits until the location is Healthy; it is {location.status.phase}."
         return CatchUp(_row(row, LocationPhase.LAGGING, message), delete=workload is not None)
     if workload is None:
-        message = UNVERIFIED if _is_unverified(row) else _COPYING
-        return CatchUp(_row(row, LocationPhase.LAGGING, message), create=True)
+        return CatchUp(_row(row, LocationPhase.LAGGING, _going(row)), create=True)
     if not workload.finished:
-        trouble = workload.problem.message if workload.problem else row.message
-        return CatchUp(_row(row, LocationPhase.LAGGING, trouble))
+        message = workload.problem.message if workload.problem else _going(row)
+        return CatchUp(_row(row, LocationPhase.LAGGING, message))
     report = _report(workload)
     message = report.error.message if report and report.error else "The copy failed; see its log."
     over = workload.finished_at is None or now - workload.finished_at >= PAUSE
@@ -80,12 +81,14 @@ def catch_up(
 
 def held(row: LocationStatus, reason: str) -> LocationStatus:
     """The row whose copy Job is not made yet, and why: it is looked at again as any that lags."""
-    message = f"{UNVERIFIED} {reason}" if _is_unverified(row) else reason
+    message = f"{_NOT_YET} {reason}" if _going(row) == UNVERIFIED else reason
     return _row(row, LocationPhase.LAGGING, message)
 
 
-def _is_unverified(row: LocationStatus) -> bool:
-    return (row.message or "").startswith(UNVERIFIED)
+def _going(row: LocationStatus) -> str:
+    """What a row says while its copy Job runs."""
+    told = row.message or ""
+    return UNVERIFIED if told == UNVERIFIED or told.startswith(_NOT_YET) else _COPYING
 
 
 def _row(row: LocationStatus, phase: LocationPhase, message: str | None) -> LocationStatus:

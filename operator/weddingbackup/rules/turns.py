@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Final
 
 FORGOTTEN: Final = timedelta(minutes=10)
@@ -33,16 +34,8 @@ COPIES: Final = Bounds(all=16, each=4)
 """Copies, and verifications of what was stored: a location that was away lags behind many backups."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """An organisation in the line: since when, and when it asked last."""
-
-    since: datetime
-    asked: datetime
-
-
-Line = MutableMapping[str, Waiting]
-"""Those who wait, by namespace."""
+Line = MutableMapping[str, datetime]
+"""Those who wait, by namespace, in the order in which they came; and when each asked last."""
 
 
 def ask(
@@ -57,17 +50,16 @@ def ask(
         bounds: that hold here.
         now: the moment to decide for.
     """
-    for name in [name for name, each in line.items() if now - each.asked > FORGOTTEN]:
-        del line[name]
+    for name in [name for name, asked in line.items() if now - asked > FORGOTTEN]:
+        leave(line, name)
     running = Counter(under_way)
     if running[organisation] >= bounds.each:
-        line.pop(organisation, None)
+        leave(line, organisation)
         return f"Waits for another one of this namespace to end: {bounds.each} may run at once."
-    since = line[organisation].since if organisation in line else now
-    line[organisation] = Waiting(since, now)
+    line[organisation] = now  # one that is in the line keeps its place
+    # Places that are free are kept for those before, until they ask.
     before = sum(
-        (each.since, name) < (since, organisation) and running[name] < bounds.each
-        for name, each in line.items()
+        running[name] < bounds.each for name in takewhile(lambda name: name != organisation, line)
     )
     if before < bounds.all - len(under_way):
         return None
@@ -75,5 +67,5 @@ def ask(
 
 
 def leave(line: Line, organisation: str) -> None:
-    """Its Job is made: for its next one it waits anew."""
+    """Its Job is made, or not to be made: for its next one it waits anew."""
     line.pop(organisation, None)
