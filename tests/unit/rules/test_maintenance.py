@@ -18,12 +18,15 @@ from weddingbackup.resources.wedding_backup_policy import Retention, Status, Wed
 from weddingbackup.rules import maintenance, protection
 from weddingbackup.rules.maintenance import (
     AGAIN,
+    ASKED_EVERY,
     CHECK_REQUESTED,
     COLLECT_REQUESTED,
     FULL_EVERY,
     PROVIDER_EVERY,
+    check_held_back,
     checked,
     collected,
+    collection_held_back,
     due_check,
     due_collection,
 )
@@ -106,6 +109,49 @@ def test_somebody_asks_for_a_check_and_a_collection_once_each() -> None:
     assert due(wedding(asked, **served), founded=HOUR) is None
     assert due_collection(wedding(asked, **recent), NOON, now=NOON)
     assert not due_collection(wedding(asked, **served), NOON, now=NOON)
+
+
+@pytest.mark.parametrize(
+    ("done", "pause", "word"),
+    [
+        (last(timedelta(), "Full"), ASKED_EVERY, "one a day"),
+        (last(timedelta(), "Full", message="no room"), AGAIN, "did not get through"),
+        (last(timedelta(), "Provider", message="no room"), AGAIN, "did not get through"),
+        (last(timedelta(), "Provider"), timedelta(), ""),
+    ],
+)
+def test_full_checks_that_are_asked_for_for_ever_are_made_once_a_day(
+    done: dict[str, Any], pause: timedelta, word: str
+) -> None:
+    read = rows(NOON, NOON)
+    for after in (timedelta(), HOUR / 2, 2 * HOUR, DAY - HOUR / 60, DAY):
+        now = NOON + after
+        found = wedding({CHECK_REQUESTED: at(now)}, checked=read, lastCheck=done)
+        told = check_held_back(found, now=now)
+        level = due_check(found, HOLDERS, NOON - DAY, now=now)
+        assert (told is None, level) == (
+            (True, CheckLevel.FULL) if after >= pause else (False, None)
+        )
+        assert told is None or (word in told and at(NOON + pause) in told)
+
+
+def test_collections_that_are_asked_for_for_ever_are_made_once_an_hour() -> None:
+    for more in ({}, {"message": "no room"}):
+        done = {"time": at(NOON), **more}
+        for after in (timedelta(), AGAIN - timedelta(seconds=1), AGAIN):
+            now = NOON + after
+            found = wedding({COLLECT_REQUESTED: at(now)}, lastCollection=done)
+            told = collection_held_back(found, now=now)
+            assert (told is None) is due_collection(found, NOON, now=now) is (after >= AGAIN)
+            assert told is None or at(NOON + AGAIN) in told
+
+
+def test_what_nobody_asked_for_is_not_held_back() -> None:
+    done = {"lastCheck": last(HOUR / 2, "Full"), "lastCollection": {"time": at(NOON - HOUR / 2)}}
+    for asked in ({}, {CHECK_REQUESTED: at(NOON - HOUR), COLLECT_REQUESTED: at(NOON - HOUR)}):
+        found = wedding(asked, **done)
+        assert check_held_back(found, now=NOON) is None
+        assert collection_held_back(found, now=NOON) is None
 
 
 @pytest.mark.parametrize("text", ["soon", "2026-12-05T11:00:00", at(NOON + HOUR), ""])

@@ -5,8 +5,9 @@ from weddingbackup.resources.backup_job import LocationStatus
 from weddingbackup.resources.common import LocationPhase
 from weddingbackup.resources.reports import CopyReport, ErrorReport
 from weddingbackup.rules.backup import complete
+from weddingbackup.rules.commit import UNVERIFIED
 from weddingbackup.rules.conditions import find
-from weddingbackup.rules.replication import PAUSE, catch_up
+from weddingbackup.rules.replication import PAUSE, catch_up, held
 from weddingbackup.rules.workload import Problem, Workload
 
 ROW = LocationStatus(name="a", phase=LocationPhase.LAGGING, bytes=3, message="was slow")
@@ -48,6 +49,24 @@ def test_a_copy_that_failed_is_tried_again_after_a_pause() -> None:
 def test_what_holds_a_copy_up_is_said() -> None:
     stuck = Workload(problem=Problem("Unschedulable", "no node"))
     assert catch_up(ROW, UP, stuck, now=NOON + timedelta(1)).row.message == "no node"
+
+
+def test_a_copy_that_waits_for_its_turn_says_so_until_its_job_is_there() -> None:
+    for told in ("was slow", UNVERIFIED):
+        row = ROW.model_copy(update={"message": told})
+        asked = catch_up(row, UP, None, now=NOON)
+        assert asked.create
+        waiting = held(asked.row, "Waits for its turn.")
+        for _ in range(2):  # looked at again, it says the same
+            assert "Waits for its turn." in (waiting.message or "")
+            assert "being" not in (waiting.message or "")
+            assert waiting.phase is LocationPhase.LAGGING
+            waiting = held(catch_up(waiting, UP, None, now=NOON).row, "Waits for its turn.")
+        made = catch_up(waiting, UP, None, now=NOON).row
+        # Killed before that is written: what is there speaks for itself.
+        for row in (made, catch_up(waiting, UP, Workload(), now=NOON).row):
+            assert "Waits" not in (row.message or "")
+            assert (row.message == UNVERIFIED) is (told == UNVERIFIED)
 
 
 def test_a_location_that_is_gone_is_given_up() -> None:
