@@ -18,7 +18,6 @@ from weddingbackup.resources.wedding_backup_policy import Retention, Status, Wed
 from weddingbackup.rules import maintenance, protection
 from weddingbackup.rules.maintenance import (
     AGAIN,
-    ASKED_EVERY,
     CHECK_REQUESTED,
     COLLECT_REQUESTED,
     FULL_EVERY,
@@ -114,7 +113,7 @@ def test_somebody_asks_for_a_check_and_a_collection_once_each() -> None:
 @pytest.mark.parametrize(
     ("done", "pause", "word"),
     [
-        (last(timedelta(), "Full"), ASKED_EVERY, "one a day"),
+        (last(timedelta(), "Full"), DAY, "one a day"),
         (last(timedelta(), "Full", message="no room"), AGAIN, "did not get through"),
         (last(timedelta(), "Provider", message="no room"), AGAIN, "did not get through"),
         (last(timedelta(), "Provider"), timedelta(), ""),
@@ -138,12 +137,12 @@ def test_full_checks_that_are_asked_for_for_ever_are_made_once_a_day(
 def test_collections_that_are_asked_for_for_ever_are_made_once_an_hour() -> None:
     for more in ({}, {"message": "no room"}):
         done = {"time": at(NOON), **more}
-        for after in (timedelta(), AGAIN - timedelta(seconds=1), AGAIN):
+        for after in (timedelta(), HOUR - timedelta(seconds=1), HOUR):
             now = NOON + after
             found = wedding({COLLECT_REQUESTED: at(now)}, lastCollection=done)
             told = collection_held_back(found, now=now)
-            assert (told is None) is due_collection(found, NOON, now=now) is (after >= AGAIN)
-            assert told is None or at(NOON + AGAIN) in told
+            assert (told is None) is due_collection(found, NOON, now=now) is (after >= HOUR)
+            assert told is None or at(NOON + HOUR) in told
 
 
 def test_what_nobody_asked_for_is_not_held_back() -> None:

@@ -43,6 +43,14 @@ def test_an_organisation_at_its_own_bound_waits_for_itself_and_keeps_no_place() 
     assert platform.get("other")
 
 
+def test_one_that_got_its_place_while_another_of_it_asked_waits_no_more() -> None:
+    platform = Platform(TWO)
+    platform.line = {"a": NOON, "b": NOON}
+    platform.under_way = ["a"]
+    assert "of this namespace" in (platform.ask("a") or "")
+    assert list(platform.line) == ["b"]
+
+
 def test_of_all_there_are_so_many_at_once() -> None:
     platform = Platform(COPIES)
     made = [name for name in "abcdef" for _ in range(5) if platform.get(name)]
@@ -122,7 +130,10 @@ def test_no_bound_is_ever_passed(limit: Bounds, happens: list[tuple[str, str | i
         assert all(count <= limit.each for count in Counter(platform.under_way).values())
 
 
-@given(bounds, st.lists(st.one_of(organisations, st.integers(0, 5)), max_size=60))
+@given(
+    st.sampled_from([Bounds(1, 1), Bounds(2, 1), Bounds(2, 2), Bounds(3, 1), Bounds(3, 2)]),
+    st.lists(st.one_of(st.sampled_from("abcd"), st.integers(0, 2)), min_size=12, max_size=60),
+)
 def test_who_is_told_to_wait_was_not_overtaken_twice_by_the_same_organisation(
     limit: Bounds, happens: list[str | int]
 ) -> None:
