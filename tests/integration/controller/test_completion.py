@@ -15,6 +15,7 @@ from weddingbackup.kube import organisations, registry
 from weddingbackup.kube.client import BACKUPS, JOBS, LOCATIONS, POLICIES, Object
 from weddingbackup.resources import names
 from weddingbackup.resources.recovery_kit import KitRecord
+from weddingbackup.rules.turns import Bounds
 from weddingbackup.vault.kit import Kit
 
 pytestmark = pytest.mark.integration
@@ -22,6 +23,10 @@ pytestmark = pytest.mark.integration
 
 def phases(backup: Object) -> dict[str, str]:
     return {row["name"][0]: row["phase"] for row in backup["status"]["locations"]}
+
+
+def messages(backup: Object) -> dict[str, str]:
+    return {row["name"][0]: row.get("message", "") for row in backup["status"]["locations"]}
 
 
 def reason(backup: Object) -> str:
@@ -145,6 +150,34 @@ async def test_what_a_location_does_not_check_on_arrival_is_verified_first(home:
     done = await home.settle(BACKUPS, "one")
     assert done["status"]["phase"] == "Completed"
     assert phases(done) == {"a": "Committed", "b": "Committed", "c": "Lagging"}
+
+
+async def test_one_that_has_much_to_copy_keeps_nobody_elses_verification_away(
+    home: Home, other: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backups, "COPIES", Bounds(all=1, each=1))
+    for each in (home, other):
+        await each.running_backup(answering="abc", unbound="bc")
+        await each.announce("abc")
+        await each.end_worker()
+    greedy = await home.settle(BACKUPS, "one")
+    [copy] = await home.jobs("copy")
+    assert task(copy)["target"] == home.full("b")
+    assert "of this namespace" in messages(greedy)["c"]
+    waiting = await other.settle(BACKUPS, "one")
+    assert reason(waiting) == "Verifying"
+    assert "turn" in messages(waiting)["b"]
+
+    await home.end_well(copy)
+    for _ in range(3):
+        greedy = await home.settle(BACKUPS, "one")
+        assert greedy["status"]["phase"] == "Completed"
+        assert "turn" in messages(greedy)["c"]
+    served = await other.settle(BACKUPS, "one")
+    assert "Waits" not in messages(served)["b"]
+    await home.settle(BACKUPS, "one")
+    copies = [task(job)["target"] for job in await home.jobs("copy")]
+    assert sorted(copies) == sorted([home.full("b"), other.full("b")])
 
 
 async def test_a_commit_whose_worker_failed_afterwards_counts(home: Home) -> None:

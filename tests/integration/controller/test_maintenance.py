@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.integration.controller.conftest import Home, condition
-from weddingbackup.controller import maintenance
+from weddingbackup.controller import maintenance, turns
 from weddingbackup.kube import jobs
 from weddingbackup.kube.client import BACKUPS, JOBS, PODS, POLICIES, REQUESTS, SECRETS, Object
 from weddingbackup.resources import names
@@ -18,6 +19,7 @@ from weddingbackup.resources.tasks import VARIABLE
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
 from weddingbackup.rules.maintenance import CHECK_REQUESTED, COLLECT_REQUESTED
 from weddingbackup.rules.times import rfc3339
+from weddingbackup.rules.turns import Bounds
 
 pytestmark = pytest.mark.integration
 
@@ -52,11 +54,9 @@ async def protected(home: Home, *, new: bool = False) -> None:
         await home.cluster.patch(SECRETS, vault.secret, home.context.home, imported)
 
 
-async def ask(home: Home, *annotations: str) -> None:
+async def ask(home: Home, *annotations: str, policy: str = "wedding") -> None:
     told = dict.fromkeys(annotations, rfc3339(home.context.now()))
-    await home.cluster.patch(
-        POLICIES, "wedding", home.namespace, {"metadata": {"annotations": told}}
-    )
+    await home.cluster.patch(POLICIES, policy, home.namespace, {"metadata": {"annotations": told}})
 
 
 def task(job: Object) -> dict[str, Any]:
@@ -100,6 +100,26 @@ async def end(home: Home, job: Object, report: Model) -> None:
     await home.end_well(job)
 
 
+async def end_check(home: Home) -> Object:
+    """As if the check that is under way had found all well; the policy that tells of it."""
+    rows = [CheckedLocation(name=home.full(name), objects=3) for name in "abc"]
+    [job] = await under_way(home, "check")
+    await end(home, job, CheckReport(locations=rows))
+    return await home.settle(POLICIES, "wedding")
+
+
+async def under_way(home: Home, work: str = "") -> list[Object]:
+    """The maintenance Jobs of this organisation that have not ended."""
+    return [
+        job
+        for job in await home.jobs(work)
+        if job["metadata"]["labels"][names.LABEL_TASK] in {"check", "collect"}
+        and (owner := jobs.owner_of(job, home.context.home))
+        and owner.namespace == home.namespace
+        and not turns.has_ended(job)
+    ]
+
+
 async def test_a_new_vault_is_left_in_peace(home: Home) -> None:
     await protected(home, new=True)
     await home.settle(POLICIES, "wedding")
@@ -112,6 +132,8 @@ async def test_a_vault_is_checked_and_collected_in_the_operators_namespace_witho
     await protected(home)
     before = await home.settle(POLICIES, "wedding")
     assert condition(before, "Protected")["reason"] == "ChecksDue"
+    assert await home.jobs("collect") == []
+    await end_check(home)
     [check], [collect] = await home.jobs("check"), await home.jobs("collect")
     vault = await home.vault()
     assert vault is not None
@@ -145,19 +167,38 @@ async def test_what_a_check_found_is_told_once_and_its_job_makes_room_for_the_ne
     policy = await home.settle(POLICIES, "wedding")
     assert condition(policy, "Protected")["reason"] == "ChecksDue"
     [job] = await home.jobs("check")
-    rows = [CheckedLocation(name=home.full(name), objects=3) for name in "abc"]
-    await end(home, job, CheckReport(locations=rows))
-    now = await home.settle(POLICIES, "wedding")
+    now = await end_check(home)
     assert {row["name"] for row in now["status"]["checked"]} == {home.full(x) for x in "abc"}
     assert "verifiedTime" in now["status"]["checked"][0]
     assert condition(now, "Protected")["reason"] == "AllConditionsMet"
+    [collect] = await under_way(home)
+    await end(home, collect, CollectReport())
 
-    await ask(home, CHECK_REQUESTED)
+    tomorrow = home.context.now() + timedelta(days=1)
+    morrow = Home(replace(home.context, now=lambda: tomorrow), home.namespace, home.store)
+    await ask(morrow, CHECK_REQUESTED)
     async with asyncio.timeout(60):
         while [job["metadata"]["uid"]] == [x["metadata"]["uid"] for x in await home.jobs("check")]:
-            await home.settle(POLICIES, "wedding")
+            await morrow.settle(POLICIES, "wedding")
+    await morrow.settle(POLICIES, "wedding")
+    [check] = await under_way(home)
+    assert task(check)["level"] == "Full"
+
+
+async def test_a_check_that_is_asked_for_again_on_the_same_day_waits_and_status_says_until_when(
+    home: Home,
+) -> None:
+    await protected(home)
     await home.settle(POLICIES, "wedding")
-    assert len(await home.jobs("check")) == 1
+    done = await end_check(home)
+    [collect] = await under_way(home)
+    assert "checkWaits" not in done["status"]
+    await end(home, collect, CollectReport())
+    await ask(home, CHECK_REQUESTED, COLLECT_REQUESTED)
+    policy = await home.settle(POLICIES, "wedding")
+    assert await under_way(home) == []
+    assert "one a day" in policy["status"]["checkWaits"]
+    assert "one an hour" in policy["status"]["collectionWaits"]
 
 
 async def test_a_loss_is_told_and_orders_one_backup(home: Home) -> None:
@@ -186,6 +227,7 @@ async def test_a_loss_is_told_and_orders_one_backup(home: Home) -> None:
 async def test_what_a_collection_came_to_is_told(home: Home) -> None:
     await protected(home)
     await home.settle(POLICIES, "wedding")
+    await end_check(home)
     [job] = await home.jobs("collect")
     await end(home, job, CollectReport(points=2, objects=9, bytes=100, marked=4))
     policy = await home.settle(POLICIES, "wedding")
@@ -259,18 +301,77 @@ async def test_too_many_locations_without_credentials_stop_a_collection_and_no_c
     assert len(task(check)["locations"]) == 1
 
 
-async def test_a_fleet_that_is_due_at_once_takes_turns(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(maintenance, "_AT_ONCE", 1)
+async def test_a_policys_check_and_collection_take_turns(home: Home) -> None:
     await protected(home)
-    await home.settle(POLICIES, "wedding")
+    policy = await home.settle(POLICIES, "wedding")
     assert [len(await home.jobs(work)) for work in ("check", "collect")] == [1, 0]
-    [job] = await home.jobs("check")
-    rows = [CheckedLocation(name=home.full(name)) for name in "abc"]
-    await end(home, job, CheckReport(locations=rows))
-    await home.settle(POLICIES, "wedding")
+    assert "of this namespace" in policy["status"]["collectionWaits"]
+    assert "checkWaits" not in policy["status"]
+    done = await end_check(home)
     assert len(await home.jobs("collect")) == 1
+    assert "collectionWaits" not in done["status"]
+
+
+async def test_of_all_organisations_so_many_at_once(
+    home: Home, other: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "MAINTENANCE", Bounds(all=1, each=1))
+    for each in (home, other):
+        await protected(each)
+    await home.settle(POLICIES, "wedding")
+    policy = await other.settle(POLICIES, "wedding")
+    assert "turn" in policy["status"]["checkWaits"]
+    # Started anew, the operator knows nobody who waits, and everything that runs.
+    anew = Home(replace(home.context, lines={}), home.namespace, home.store)
+    await anew.beside(other.namespace).settle(POLICIES, "wedding")
+    await anew.settle(POLICIES, "wedding")
+    assert [len(await under_way(each)) for each in (home, other)] == [1, 0]
+
+
+async def test_one_that_asks_for_ever_keeps_nobody_elses_check_away(
+    home: Home, other: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many policies, one place: before its second check comes the other organisation's first."""
+    monkeypatch.setattr(maintenance, "MAINTENANCE", Bounds(all=1, each=1))
+    for each in (home, other):
+        await protected(each)
+    weddings = await more_weddings(home, 3)
+    for name in weddings:
+        await ask(home, CHECK_REQUESTED, COLLECT_REQUESTED, policy=name)
+        await home.settle(POLICIES, name)
+    [first] = await under_way(home)
+    assert await home.jobs("check") == [first]
+    waiting = await other.settle(POLICIES, "wedding")
+    assert "turn" in waiting["status"]["checkWaits"]
+    await home.end_well(first)
+    for name in weddings * 2:
+        told = await home.settle(POLICIES, name)
+        assert "turn" in told["status"]["checkWaits"]
+    assert await under_way(home) == []
+    served = await other.settle(POLICIES, "wedding")
+    assert "checkWaits" not in served["status"]
+    [check] = await under_way(other, "check")
+    await other.end_well(check)
+    for name in weddings:
+        await home.settle(POLICIES, name)
+    assert len(await under_way(home)) == 1
+
+
+async def more_weddings(home: Home, count: int) -> list[str]:
+    """Policies beside the first, each with a vault and a point of its own; their names."""
+    [done] = await home.cluster.list(BACKUPS, home.namespace)
+    weddings = [f"wedding-{number}" for number in range(count)]
+    for name in weddings:
+        await home.add_policy(name, schedule={"suspend": True})
+        await home.settle(POLICIES, name)
+        vault = await home.vault(name)
+        assert vault is not None
+        kept = {key: done["status"][key] for key in ("quorum", "locations", "manifest", "sources")}
+        ended = {key: done["status"][key] for key in ("phase", "pointTime", "completedAt")}
+        held = {"vault": {"id": vault.kit.vault_id, "prefix": vault.kit.prefix}}
+        await home.add_backup(f"of-{name}", name)
+        await home.set_status(BACKUPS, f"of-{name}", {**kept, **ended, **held})
+    return weddings
 
 
 async def test_a_job_of_its_name_that_is_not_ours_is_told_and_left_alone(home: Home) -> None:
