@@ -346,7 +346,7 @@ async def test_one_that_asks_for_ever_keeps_nobody_elses_check_away(
     await home.end_well(first)
     for name in weddings * 2:
         told = await home.settle(POLICIES, name)
-        assert "turn" in told["status"]["checkWaits"]
+        assert "turn" in told["status"]["collectionWaits"]
     assert await under_way(home) == []
     served = await other.settle(POLICIES, "wedding")
     assert "checkWaits" not in served["status"]
