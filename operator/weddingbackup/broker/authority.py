@@ -153,7 +153,7 @@ class KubernetesAuthority:
         policy = request.spec.policy_ref
         here = origin = await organisations.read(self._cluster, owner.namespace)
         if policy.namespace not in {None, owner.namespace}:
-            await self._granted(policy.namespace, policy.name, owner.namespace)
+            await self._granted(policy.namespace, policy.name, here)
             origin = await organisations.read(self._cluster, policy.namespace)
         return await self._scope(
             _Bearer(pod, job, owner, here),
@@ -202,9 +202,10 @@ class KubernetesAuthority:
             waits_for=waits_for,
         )
 
-    async def _granted(self, namespace: str, policy: str, asking: str) -> None:
+    async def _granted(self, namespace: str, policy: str, asking: Organisation) -> None:
         body = await self._cluster.get(POLICIES, policy, namespace)
-        if body is None or not may_recover(WeddingBackupPolicy.model_validate(body), asking):
+        found = WeddingBackupPolicy.model_validate(body) if body else None
+        if found is None or not may_recover(found, asking.namespace, asking.uid):
             raise UnknownError("the policy no longer lets this namespace recover from it")
 
     async def _locations(self, organisation: Organisation) -> dict[str, BackupLocation]:

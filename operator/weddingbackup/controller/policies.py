@@ -65,6 +65,7 @@ async def reconcile(context: Context, body: Object) -> bool:
         backups=jobs,
         vault=(vault.kit.vault_id, vault.founded),
         labels=organisation.labels,
+        guests=await organisations.uids(context.cluster, policy.spec.recovery.allowed_namespaces),
         kit=kits.exported(
             vault.exported,
             vault.kit.fingerprints(),

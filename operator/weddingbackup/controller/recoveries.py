@@ -150,12 +150,13 @@ async def _policy(context: Context, request: RecoveryRequest) -> WeddingBackupPo
     body = await context.cluster.get(POLICIES, name, namespace or own)
     if namespace not in {None, own}:
         policy = WeddingBackupPolicy.model_validate(body) if body else None
-        if policy is None or not may_recover(policy, own):
+        organisation = await organisations.read(context.cluster, own)
+        if policy is None or not may_recover(policy, own, organisation.uid):
             # The same for both: whether there is one is nobody's business here.
             message = (
                 f"This namespace may not recover a WeddingBackupPolicy {name} of namespace {namespace}: "
-                f"there has to be one that names {own} in spec.recovery.allowedNamespaces. "
-                "Then make this request anew."
+                f"there has to be one that names {own} in spec.recovery.allowedNamespaces, and has "
+                "it in its status.grants with the UID that this namespace has. Then make this request anew."
             )
             raise _MissingError(Problem("NotGranted", message))
         return policy

@@ -1,6 +1,7 @@
 """What the operator reads of an organisation's namespace, and keeps there for its workers."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -42,6 +43,12 @@ async def read(cluster: Cluster, namespace: str) -> Organisation:
         metadata.get("labels") or {},
         metadata.get("annotations") or {},
     )
+
+
+async def uids(cluster: Cluster, namespaces: Iterable[str]) -> dict[str, str]:
+    """The UIDs of those that are there, by name."""
+    found = await asyncio.gather(*(cluster.get(NAMESPACES, name) for name in namespaces))
+    return {body["metadata"]["name"]: body["metadata"]["uid"] for body in found if body is not None}
 
 
 async def prepare(cluster: Cluster, namespace: str, *, network_policy: bool) -> None:

@@ -256,7 +256,7 @@ class Recovery(Model):
     allowed_namespaces: Annotated[list[ObjectName], Field(max_length=32), UNIQUE] = Field(
         default_factory=list
     )
-    """Other namespaces whose RecoveryRequests may name this policy and bring its data back into themselves. Whoever may make requests there reads all of this policy's data."""
+    """Other namespaces whose RecoveryRequests may name this policy and bring its data back into themselves. Whoever may make requests there reads all of this policy's data. A namespace that is deleted and made anew under its name has no part in it: see status.grants."""
 
 
 class TaintEffect(StrEnum):
@@ -455,6 +455,15 @@ class Collection(Model):
     """Why it could not do its work, if it could not."""
 
 
+class Grant(Model):
+    """A namespace that may recover, as it was first seen."""
+
+    namespace: ObjectName
+    """The namespace's name."""
+    uid: Annotated[str, Field(max_length=64)]
+    """Its UID; a later namespace of this name has another one, and is refused."""
+
+
 class Status(KindStatus):
     """Whether the wedding is protected, and since when."""
 
@@ -466,6 +475,10 @@ class Status(KindStatus):
         default_factory=list
     )
     """The locations that were chosen."""
+    grants: Annotated[list[Grant], Field(max_length=32), keyed_by("namespace")] = Field(
+        default_factory=list
+    )
+    """Who of spec.recovery.allowedNamespaces was found. An entry stays until its name is taken out there."""
     copies: Annotated[str, Field(max_length=16)] | None = None
     """Copies of the newest point, out of those that are asked for, for example 5/5."""
     newest_point: Point | None = None

@@ -17,7 +17,7 @@ from weddingbackup.resources.wedding_backup_policy import (
 )
 from weddingbackup.rules import backup as backups
 from weddingbackup.rules import maintenance, protection, schedule
-from weddingbackup.rules.access import allowed_namespaces
+from weddingbackup.rules.access import allowed_namespaces, granted, grants
 from weddingbackup.rules.conditions import State, Verdict, merge, summary
 from weddingbackup.rules.locations import candidate, is_readable, is_unprobed
 from weddingbackup.rules.placement import Candidate, Health, Placement, Wish, place
@@ -45,6 +45,7 @@ class Facts:
         backups: the policy's BackupJobs, of this vault.
         vault: the id of its vault, and when that was founded.
         labels: of its namespace; locations choose by them whom they serve.
+        guests: UIDs of the namespaces that its spec lets recover, by name; without those that are not there.
         kit: whether its vault could be opened with the cluster gone; see rules/kits.py.
     """
 
@@ -53,6 +54,7 @@ class Facts:
     backups: Sequence[BackupJob]
     vault: tuple[str, datetime]
     labels: Mapping[str, str] = field(default_factory=dict)
+    guests: Mapping[str, str] = field(default_factory=dict)
     kit: Verdict | None = None
 
 
@@ -208,6 +210,7 @@ def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Statu
     newest = _newest(status, facts.backups)
     held, unreachable = _copies(status, newest, facts.locations)
     asked = policy.spec.redundancy.copies
+    rows = grants(policy, facts.guests)
     verdicts = [
         *summary(state, problem.reason, problem.message),
         Verdict(
@@ -233,6 +236,7 @@ def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Statu
             ),
             now=now,
         ),
+        *granted(policy, rows, facts.guests),
         *([facts.kit] if facts.kit else []),
     ]
     return status.model_copy(
@@ -247,6 +251,7 @@ def assess(policy: WeddingBackupPolicy, facts: Facts, *, now: datetime) -> Statu
                 now=now,
             ),
             "vault": VaultStatus(id=facts.vault[0]),
+            "grants": rows,
             "copies": f"{min(len(held), asked)}/{asked}" if newest and held is not None else None,
             "locations": [_placed(facts.locations[name]) for name in where.chosen],
             "next_backup_time": None if policy.spec.schedule.suspend else upcoming,

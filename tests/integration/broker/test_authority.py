@@ -11,7 +11,7 @@ from weddingbackup.broker import remembered
 from weddingbackup.broker.authority import REMEMBERED_SECONDS, KubernetesAuthority
 from weddingbackup.broker.records import KubernetesRecords
 from weddingbackup.broker.scope import Purpose, RefusedError, Scope
-from weddingbackup.kube import registry
+from weddingbackup.kube import organisations, registry
 from weddingbackup.kube.client import (
     BACKUPS,
     JOBS,
@@ -81,6 +81,12 @@ class Town:
             )
         ).kit
         self.vault = {"id": kit.vault_id, "prefix": kit.prefix}
+
+    async def grant(self, home: str, guest: str, uid: str | None = None) -> None:
+        """Have the policy of `home` remember the namespace `guest`, by its own UID or by this one."""
+        uid = uid or (await organisations.read(self.api, guest)).uid
+        patch = {"status": {"grants": [{"namespace": guest, "uid": uid}]}}
+        assert await self.api.patch(POLICIES, "wedding", home, patch, subresource="status")
 
     async def worker(self, owner: Object, name: str = "one", **pod: Any) -> Object:
         """A Job of this owner, which no controller works on, and its pod; gives the Job."""
@@ -322,6 +328,10 @@ async def test_another_namespaces_policy_is_recovered_from_while_it_grants_that(
         await town.refused(token)
         grant = {"spec": {"recovery": {"allowedNamespaces": [guest]}}}
         await town.api.patch(POLICIES, "wedding", home, grant)
+        await town.refused(token)
+        await town.grant(home, guest, "of-a-namespace-of-that-name-before")
+        await town.refused(token)
+        await town.grant(home, guest)
         assert (await town.scope(token)).vault.dump() == town.vault
         await town.api.patch(POLICIES, "wedding", home, {"spec": {"recovery": None}})
         await town.refused(token)

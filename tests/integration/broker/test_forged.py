@@ -84,6 +84,7 @@ async def test_a_restore_elsewhere_keeps_the_labels_of_its_own_namespace(
             await town.api.patch(NAMESPACES, name, None, labels)
         grant = {"spec": {"recovery": {"allowedNamespaces": [guest]}}}
         await town.api.patch(POLICIES, "wedding", home, grant)
+        await town.grant(home, guest)
         town.namespace = guest
         await town.make(SERVICE_ACCOUNTS, WORKER_ACCOUNT)
         spec = {

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.cluster import Cluster as TestCluster
 from tests.integration.controller.conftest import Home, condition
 from weddingbackup.kube import organisations, registry
 from weddingbackup.kube.client import (
@@ -244,6 +245,28 @@ class TestGrants:
             if "persistentVolumeClaim" in each
         ]
         assert claims == ["mine"]
+
+    async def test_a_namespace_made_anew_has_no_part_in_the_old_ones_grant(
+        self, home: Home, other: Home, cluster: TestCluster
+    ) -> None:
+        grant = {"allowedNamespaces": [other.namespace]}
+        granted = await home.working_policy(schedule={"suspend": True}, recovery=grant)
+        first = granted["status"]["grants"]
+        cluster.kubectl("delete", "namespace", other.namespace)
+        cluster.kubectl("create", "namespace", other.namespace)
+        told = await home.settle(POLICIES, "wedding")
+        assert told["status"]["grants"] == first
+        assert condition(told, "Granted")["reason"] == "NamespaceReplaced"
+        refused = await self.ask(other, home.namespace, "wedding")
+        assert (refused["status"]["phase"], reason(refused)) == ("Planning", "NotGranted")
+        for named in ([], [other.namespace]):
+            patch = {"spec": {"recovery": {"allowedNamespaces": named}}}
+            await home.cluster.patch(POLICIES, "wedding", home.namespace, patch)
+            told = await home.settle(POLICIES, "wedding")
+        assert told["status"]["grants"] != first
+        assert condition(told, "Granted")["status"] == "True"
+        let = await other.settle(REQUESTS, "from-wedding")
+        assert reason(let) != "NotGranted"
 
     async def test_a_grant_that_is_taken_back_makes_no_worker(
         self, home: Home, other: Home
