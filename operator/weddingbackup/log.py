@@ -23,9 +23,11 @@ _SECRETS = (
     re.compile(r"(://)\S+(?=@)"),
     # a named secret, quoted or not: in a libpq connection string, an Azure one, YAML, JSON
     re.compile(
-        r"(?i)((?:password|secret_?access_?key|account_?key|authorization)['\"]?[ \t]*[=:][ \t]*)"
+        r"(?i)((?:password|secret_?access_?key|account_?key|private_?key|shared_?access_?signature|authorization)['\"]?[ \t]*[=:][ \t]*)"
         r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|(?:(?:bearer|basic)[ \t]+)?\S+)"
     ),
+    # a token that speaks for a pod or an account, with or without its name
+    re.compile(r"(\b)eyJ[\w-]+\.[\w-]+\.[\w-]*"),
     # the query of a signed request: whoever holds it may do what it says until it expires
     re.compile(
         r"(?i)([?&])(?:x-amz-|x-goog-|googleaccessid|sig=|signature=|sv=|se=|sp=|awsaccesskeyid)"
@@ -45,9 +47,22 @@ def _redact_values(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = redact(value)
+        event[key] = _redacted(value)
     return event
+
+
+def _redacted(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return redact(value)
+        case dict():
+            return {redact(str(key)): _redacted(each) for key, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_redacted(each) for each in value]
+        case _:  # what JSON would show of it: an error, for example
+            return redact(repr(value))
 
 
 def configure(level: str = "INFO") -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from itertools import islice
@@ -10,10 +10,9 @@ from typing import Annotated, Any, Protocol
 
 import structlog
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
-from weddingbackup.broker import allow, manifests, rows, turns
+from weddingbackup.broker import allow, manifests, refusals, rows, turns
 from weddingbackup.broker.keeping import Keeping, Vaulted
 from weddingbackup.broker.manifests import Announcements
 from weddingbackup.broker.rows import Databases
@@ -29,15 +28,13 @@ from weddingbackup.resources.broker import (
     Opening,
     Progress,
     Put,
-    Refusal,
     RefusalCode,
     SignAnswer,
     Signed,
     SignRequest,
 )
-from weddingbackup.stores import errors
 from weddingbackup.stores.api import ObjectInfo, PutIntent, SignedRequest
-from weddingbackup.stores.errors import StoreError, TransientError
+from weddingbackup.stores.errors import StoreError
 
 _log = structlog.get_logger()
 
@@ -54,31 +51,6 @@ _AT_ONCE_OVERALL = 512
 _BODIES = 16 * LARGEST_MANIFEST
 """Bytes of manifests that are held in memory at once."""
 _BODY_SECONDS = 120.0
-
-_STATUS: Mapping[RefusalCode, HTTPStatus] = {
-    RefusalCode.TRANSIENT: HTTPStatus.SERVICE_UNAVAILABLE,
-    RefusalCode.DENIED: HTTPStatus.FORBIDDEN,
-    RefusalCode.MISSING: HTTPStatus.NOT_FOUND,
-    RefusalCode.EXISTS: HTTPStatus.CONFLICT,
-    RefusalCode.CORRUPT: HTTPStatus.UNPROCESSABLE_ENTITY,
-    RefusalCode.UNSUPPORTED: HTTPStatus.NOT_IMPLEMENTED,
-    RefusalCode.UNKNOWN_WORKER: HTTPStatus.UNAUTHORIZED,
-    RefusalCode.NOT_YOURS: HTTPStatus.FORBIDDEN,
-    RefusalCode.BAD_REQUEST: HTTPStatus.BAD_REQUEST,
-    RefusalCode.WAITS: HTTPStatus.TOO_EARLY,
-    RefusalCode.TOO_MUCH: HTTPStatus.TOO_MANY_REQUESTS,
-    RefusalCode.SOURCE_FAILED: HTTPStatus.UNPROCESSABLE_ENTITY,
-    RefusalCode.SOURCE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
-}
-
-_CODES: Mapping[type[StoreError], RefusalCode] = {
-    errors.TransientError: RefusalCode.TRANSIENT,
-    errors.DeniedError: RefusalCode.DENIED,
-    errors.MissingError: RefusalCode.MISSING,
-    errors.ExistsError: RefusalCode.EXISTS,
-    errors.CorruptError: RefusalCode.CORRUPT,
-    errors.UnsupportedError: RefusalCode.UNSUPPORTED,
-}
 
 
 class Reports(Protocol):
@@ -117,7 +89,7 @@ def create_app(  # noqa: C901  one route after the other
         keeping.close()
 
     app = FastAPI(lifespan=life, openapi_url=None, docs_url=None, redoc_url=None)
-    _handle_errors(app)
+    refusals.handle(app)
 
     async def bearer(request: Request) -> Scope:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -127,15 +99,15 @@ def create_app(  # noqa: C901  one route after the other
             raise RefusedError(RefusalCode.TRANSIENT, "the broker is busy", retry_after=2)
         # To find out who asks takes several answers of the API server, so that counts already.
         with _counted(asking, request.client.host if request.client else ""):
-            return await authority.scope(token)
+            scope = await authority.scope(token)
+        request.state.whose = refusals.whose(scope)
+        return scope
 
     async def worker(scope: Annotated[Scope, Depends(bearer)]) -> AsyncIterator[Scope]:
         with (
             _counted(organisations, scope.namespace, _AT_ONCE_A_NAMESPACE),
             _counted(busy, scope.pod_uid),
-            structlog.contextvars.bound_contextvars(
-                namespace=scope.namespace, pod=scope.pod, job=scope.owner.name
-            ),
+            structlog.contextvars.bound_contextvars(**refusals.whose(scope)),
         ):
             yield scope
 
@@ -170,19 +142,26 @@ def create_app(  # noqa: C901  one route after the other
             _per_location(scope, wanted.puts, keeping, _puts),
             _per_location(scope, wanted.gets, keeping, _gets),
         )
-        refused = sum(answer.refusal is not None for answer in (*puts, *gets))
-        _log.info("signed", puts=len(puts), gets=len(gets), refused=refused)
+        _log.info(
+            "signed",
+            puts=len(puts),
+            gets=len(gets),
+            refused=sum(answer.refusal is not None for answer in (*puts, *gets)),
+            locations=_named(scope, wanted),
+        )
         return _json(SignAnswer(puts=puts, gets=gets))
 
     @app.get("/v1/locations/{location}/objects")
     async def objects(scope: Worker, location: str, prefix: str) -> StreamingResponse:
         allow.listing(prefix)
-        place = allow.location(scope, location)
-        pages = _pages(keeping, place, scope.vault.prefix, prefix)
+        pages = _pages(keeping, allow.location(scope, location), scope.vault.prefix, prefix)
         # Before the answer begins: what goes wrong at once has a status of its own.
         first = await anext(pages)
         _log.info("lists", location=location, prefix=prefix)
-        return StreamingResponse(_lines(first, pages), media_type="application/x-ndjson")
+        return StreamingResponse(
+            _lines(first, pages, **refusals.whose(scope), location=location),
+            media_type="application/x-ndjson",
+        )
 
     @app.put("/v1/locations/{location}/manifests/{name:path}")
     async def manifest(scope: Worker, location: str, name: str, request: Request) -> Response:
@@ -204,6 +183,12 @@ def create_app(  # noqa: C901  one route after the other
     if databases is not None:
         app.include_router(rows.router(worker, databases, order))
     return app
+
+
+def _named(scope: Scope, wanted: SignRequest) -> list[str]:
+    """The job's own among the locations that are named: others' names are anything at all."""
+    named = {put.location for put in wanted.puts} | {get.location for get in wanted.gets}
+    return sorted(named & scope.locations.keys())
 
 
 async def _describe(scope: Scope, name: str, keeping: Keeping) -> Location | None:
@@ -254,7 +239,9 @@ async def _per_location(
                 signing=True,
             )
         except (RefusedError, StoreError) as error:
-            signed = [Answer(refusal=_refusal(error))] * len(mine)
+            known = location in scope.locations  # names of others' would fill the log
+            refusal = refusals.log(error, location=location) if known else refusals.of(error)
+            signed = [Answer(refusal=refusal)] * len(mine)
         answers.update(zip(numbers, signed, strict=True))
 
     await asyncio.gather(*(at(location, numbers) for location, numbers in groups.items()))
@@ -323,7 +310,7 @@ async def _pages(
 
 
 async def _lines(
-    first: list[ObjectInfo], others: AsyncIterator[list[ObjectInfo]]
+    first: list[ObjectInfo], others: AsyncIterator[list[ObjectInfo]], **context: str
 ) -> AsyncIterator[bytes]:
     end = Listed(end=True)
     yield _page(first)
@@ -332,7 +319,7 @@ async def _lines(
             yield _page(page)
     except (RefusedError, StoreError) as error:
         # The answer has begun as a success: its last line says that it was none.
-        end = Listed(end=True, refusal=_refusal(error))
+        end = Listed(end=True, refusal=refusals.log(error, **context))
     yield end.to_json().encode() + b"\n"
 
 
@@ -410,45 +397,3 @@ async def _body(request: Request, largest: int) -> bytes:
 
 def _json(model: Any) -> Response:
     return Response(model.to_json(), media_type="application/json")
-
-
-def _refusal(error: Exception) -> Refusal:
-    if isinstance(error, RefusedError):
-        return error.refusal
-    code = next(
-        (code for kind, code in _CODES.items() if isinstance(error, kind)), RefusalCode.TRANSIENT
-    )
-    wait = error.retry_after_seconds if isinstance(error, TransientError) else None
-    return Refusal(code=code, message=str(error), retry_after_seconds=wait)
-
-
-def _status(refusal: Refusal) -> HTTPStatus:
-    if refusal.code is RefusalCode.TOO_MUCH and refusal.retry_after_seconds is None:
-        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE  # to wait would not make it smaller
-    return _STATUS[refusal.code]
-
-
-def _handle_errors(app: FastAPI) -> None:
-    async def refuse(_: Request, error: Exception) -> Response:
-        refusal = _refusal(error)
-        _log.info("refused", code=refusal.code, message=refusal.message)
-        wait = refusal.retry_after_seconds
-        return JSONResponse(
-            refusal.dump(),
-            _status(refusal),
-            headers={"Retry-After": f"{wait:.0f}"} if wait else None,
-        )
-
-    async def invalid(request: Request, error: Exception) -> Response:
-        # Without what was sent: it may be a secret, or as long as a body may be.
-        message = f"the request makes no sense: {type(error).__name__}"
-        return await refuse(request, RefusedError(RefusalCode.BAD_REQUEST, message))
-
-    handlers: Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
-        RefusedError: refuse,
-        StoreError: refuse,
-        RequestValidationError: invalid,
-        ValueError: invalid,
-    }
-    for kind, handler in handlers.items():
-        app.add_exception_handler(kind, handler)

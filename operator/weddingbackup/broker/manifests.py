@@ -188,7 +188,11 @@ def _requirement(store: Store, name: str) -> Callable[[Sequence[IndexRef | PackR
     there = Holdings([store])
     for silent in (marked.unanswered, there.unanswered):
         if store.location in silent:
-            raise RefusedError(RefusalCode.TRANSIENT, silent[store.location])
+            raise RefusedError(
+                RefusalCode.TRANSIENT,
+                f"location {store.location} could not be looked through; the broker's log says more",
+                detail=silent[store.location],
+            )
 
     def require(needed: Sequence[IndexRef | PackRef]) -> None:
         try:

@@ -166,9 +166,9 @@ class KubernetesDatabases:
         if reference.key not in data:
             raise RefusedError(
                 RefusalCode.SOURCE_FAILED,
-                f"the connection of BackupDatabase {database.metadata.name} is not there: an "
-                f"administrator puts it into key {reference.key} of Secret {reference.name} in the "
-                "operator's namespace",
+                f"the connection of BackupDatabase {database.metadata.name} is not there; its status "
+                "says more",
+                detail=f"there is no key {reference.key} in Secret {reference.name}",
             )
         return base64.b64decode(data[reference.key]).decode().strip()
 

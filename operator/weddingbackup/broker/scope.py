@@ -61,12 +61,22 @@ class Scope:
 
 
 class RefusedError(Exception):
-    """The broker does not do this; the refusal says why, in words fit for whoever asked."""
+    """The broker does not do this; the refusal says why, in words fit for whoever asked.
+
+    Attributes:
+        detail: what else the log is to say.
+    """
 
     def __init__(
-        self, code: RefusalCode, message: str, *, retry_after: float | None = None
+        self,
+        code: RefusalCode,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        detail: str | None = None,
     ) -> None:
         super().__init__(message)
+        self.detail = detail
         self.refusal = Refusal(code=code, message=message, retry_after_seconds=retry_after)
 
 

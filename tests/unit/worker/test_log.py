@@ -28,6 +28,9 @@ from weddingbackup import log
         ("secretAccessKey: hunter2 of london", "of london", "hunter2"),
         ("{'secret_access_key': 'hun ter2', 'region': 'x'}", "'region': 'x'", "ter2"),
         ("Authorization: Bearer hunter2", "Authorization:", "hunter2"),
+        ("token eyJhb.eyJzd.c2ln-_ is none", "is none", "c2ln"),
+        ('{"private_key": "-----BEGIN\\nhunter2", "x": 1}', '"x": 1', "hunter2"),
+        ("SharedAccessSignature=sv=1&sig=hunter2 of dublin", "of dublin", "hunter2"),
     ],
 )
 def test_secrets_are_taken_out_and_the_rest_is_kept(text: str, kept: str, secret: str) -> None:
@@ -56,6 +59,15 @@ def test_lines_are_json_with_level_and_time(capsys: pytest.CaptureFixture[str]) 
     assert (first["event"], first["bytesDone"], first["level"]) == ("progress", 3, "info")
     assert first["timestamp"].endswith("Z")
     assert (second["event"], second["level"]) == ("by the library", "warning")
+
+
+def test_nothing_that_is_said_hides_a_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure()
+    uri = "postgresql://me:hunter2@db/"
+    structlog.get_logger().info("a", one=[uri, {"two": (uri,)}], three={uri: 1}, error=OSError(uri))
+    said = json.loads(capsys.readouterr().out)
+    assert "hunter2" not in str(said)
+    assert said["one"][1] == {"two": ["postgresql://***@db/"]}
 
 
 def test_a_trace_shows_no_password_and_no_local_variable(
