@@ -164,11 +164,15 @@ class SourceStatus(Model):
     phase: SourcePhase = SourcePhase.PENDING
     """Waiting: its worker is there, and moves no data until the earlier stages are over. Completed: every byte was verified and is in place."""
     files: Annotated[int, Field(ge=0)] = 0
-    """Files restored."""
+    """Files that are in place, each verified."""
     rows: Annotated[int, Field(ge=0)] | None = None
     """Rows restored, where it is a database."""
     bytes: Annotated[int, Field(ge=0)] = 0
-    """Bytes restored."""
+    """Bytes of files or rows that are in place."""
+    kept_files: Annotated[int, Field(ge=0)] = 0
+    """Of the files, those that were there already: read, found to be the same and left in place."""
+    kept_bytes: Annotated[int, Field(ge=0)] = 0
+    """Bytes of the files that were there already."""
     percent: Annotated[int, Field(ge=0, le=100)] | None = None
     """Progress in percent."""
     duration_seconds: Annotated[float, Field(ge=0)] | None = None

@@ -94,12 +94,15 @@ class DamagedObject(Model):
 
 
 class RestoreReport(Model):
-    """The end of one source's recovery."""
+    """The end of one source's recovery; `files` and `bytes` are in place and verified."""
 
     source: str
     files: Count = 0
     rows: Count | None = None
     bytes: Count = 0
+    kept_files: Count = 0
+    """Of these, files that were there already with the same bytes."""
+    kept_bytes: Count = 0
     seconds: Seconds = 0.0
     locations: dict[str, Count] = Field(default_factory=dict)
     """Bytes read from each location, by its name."""

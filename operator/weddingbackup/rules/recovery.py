@@ -268,6 +268,8 @@ def _row(
         "files": report.files,
         "rows": report.rows,
         "bytes": report.bytes,
+        "kept_files": report.kept_files,
+        "kept_bytes": report.kept_bytes,
         "duration_seconds": round(report.seconds, 1),
         "warnings": [text[:1024] for text in (*_damage(report), *report.warnings)][:32],
     }

@@ -8,9 +8,12 @@ joined by `/`, and `b""` is the top itself.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SMALL = 512 * 1024
 """Files of fewer stored bytes are read whole and share chunks; larger ones are cut by content."""
@@ -207,6 +210,24 @@ class FileWriter(Protocol):
         """Leave nothing behind; safe after a failed commit."""
 
 
+class PresentFile(Protocol):
+    """A regular file that stands where a file is to be put back. Thread-safe."""
+
+    def read(self, pieces: Iterable[tuple[int, int]], buffer: memoryview, /) -> None:
+        """Fill the buffer with these (offset, length) of the file, one after the other.
+
+        Raises:
+            OSError: it cannot be read, or is not the file that was found any more.
+        """
+
+    def keep(self) -> bool:
+        """Give it the entry's metadata where it stands; False: it has to be written anew.
+
+        Raises:
+            OSError: likewise.
+        """
+
+
 class Target(Protocol):
     """Where a tree is put back. Its methods are called from several threads, a path at a time.
 
@@ -214,11 +235,14 @@ class Target(Protocol):
     An OSError about one path fails that path only, save ENOSPC, EDQUOT and EROFS, which end all.
     """
 
-    def directory(self, path: bytes, entry: Entry) -> None:
-        """Make a directory, writable for now."""
+    def directory(self, path: bytes, entry: Entry) -> bool:
+        """Make a directory, writable for now; says whether it was there and may hold files."""
 
     def finish_directory(self, path: bytes, entry: Entry) -> None:
         """Give a directory its metadata, once all in it is there; deepest first."""
+
+    def present(self, path: bytes, entry: Entry) -> PresentFile | None:
+        """Give the regular file that is there, if its size, holes and links are the entry's."""
 
     def file(self, path: bytes, entry: Entry) -> FileWriter:
         """Begin a file; bytes outside the entry's segments, if it has any, are holes."""

@@ -1,7 +1,7 @@
 """Plans a restore: which chunks of which packs serve which pieces of which files. Pure.
 
-Bounds: a batch names at most `BATCH_FILES` files and about `BATCH_BYTES` of data (or one file), and
-a range is at most `RANGE_SEALED` bytes on the wire and `RANGE_RAW` in memory (or one chunk).
+Bounds: two batches are gathered, of small files and of others; each names about `BATCH_FILES` files
+or `BATCH_BYTES` of data (or one file, or `MOST_FILES` that share a chunk), and a range is at most `RANGE_SEALED` bytes on the wire and `RANGE_RAW` in memory (or one chunk).
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from weddingbackup.vault.entries import SMALL
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from weddingbackup.vault.entries import Entry
+    from weddingbackup.vault.entries import Entry, PresentFile
     from weddingbackup.vault.index import Place
     from weddingbackup.vault.tree import Extent
 
 MIB = 1024 * 1024
 BATCH_FILES = 8192
+MOST_FILES = 65_536
 BATCH_BYTES = 128 * MIB
 RANGE_SEALED = 4 * MIB
 RANGE_RAW = 8 * MIB
@@ -27,11 +30,17 @@ GAP = 128 * 1024
 
 @dataclass(eq=False, slots=True)
 class FileJob:
-    """One file to bring back; `left` counts its pieces that are not written yet."""
+    """One file to bring back.
+
+    Attributes:
+        present: the file that stands there already and may turn out to be the same.
+        left: its pieces that are not verified there yet; then those that are not written yet.
+    """
 
     path: bytes
     entry: Entry
     extents: tuple[Extent, ...]
+    present: PresentFile | None = None
     left: int = 0
 
 
@@ -62,18 +71,47 @@ class Range:
         return self.places[-1].offset + self.places[-1].stored - self.offset
 
 
+class Run(NamedTuple):
+    """Pieces that are a chunk when they are joined."""
+
+    chunk: bytes
+    pieces: list[Piece]
+
+
 def batches(files: Iterable[FileJob]) -> Iterator[list[FileJob]]:
-    """Gather files into batches."""
-    batch: list[FileJob] = []
-    size = 0
+    """Gather files into batches, small ones apart: those that share a chunk stay together.
+
+    Others stand between them by name, so they would be torn apart else, and their chunk fetched
+    for each part.
+    """
+    small, large = _Batch(), _Batch()
     for job in files:
-        batch.append(job)
-        size += job.entry.stored_size
-        if len(batch) >= BATCH_FILES or size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+        batch = small if job.entry.stored_size < SMALL else large
+        if batch.ends_before(job):
+            yield batch.jobs
+            batch.clear()
+        batch.add(job)
+    for batch in (small, large):
+        if batch.jobs:
+            yield batch.jobs
+
+
+class _Batch:
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.jobs: list[FileJob] = []
+        self._size = 0
+
+    def add(self, job: FileJob) -> None:
+        self.jobs.append(job)
+        self._size += job.entry.stored_size
+
+    def ends_before(self, job: FileJob) -> bool:
+        if len(self.jobs) < BATCH_FILES and self._size < BATCH_BYTES:
+            return False
+        return self.jobs[-1].extents[-1][0] != job.extents[0][0] or len(self.jobs) >= MOST_FILES
 
 
 def pieces(job: FileJob) -> Iterable[tuple[bytes, Piece]]:
@@ -96,6 +134,33 @@ def _split(job: FileJob) -> Iterator[tuple[bytes, Piece]]:
             yield chunk, Piece(job, offset, start, length)
             offset, room = offset + length, room - length
             start, left = start + length, left - length
+
+
+def runs(batch: Iterable[FileJob], find: Callable[[bytes], Place | None]) -> Iterator[Run]:
+    """Give the chunks that files of a batch, joined in their order, hold whole.
+
+    A chunk comes as often as it is held, for several files may be the same. What no index names
+    has no known size: it is given as far as it goes, for its id says whether that is all.
+    """
+    begun: dict[bytes, tuple[int | None, list[Piece]]] = {}
+    for job in batch:
+        for chunk, piece in pieces(job):
+            size, parts = begun.pop(chunk, (None, []))
+            if piece.start == 0:
+                if parts and size is None:
+                    yield Run(chunk, parts)
+                place = find(chunk)
+                size, parts = place.raw if place else None, []
+            elif not parts or piece.start != parts[-1].start + parts[-1].length:
+                continue  # something between is not among these files
+            parts.append(piece)
+            if piece.start + piece.length == size:
+                yield Run(chunk, parts)
+            else:
+                begun[chunk] = size, parts
+    for chunk, (size, parts) in begun.items():
+        if size is None:
+            yield Run(chunk, parts)
 
 
 def ranges(

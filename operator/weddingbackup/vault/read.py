@@ -1,4 +1,4 @@
-"""The read road: a source's tree -> ranges of packs -> verified bytes -> the target.
+"""The read road: a source's tree -> what the target lacks -> ranges of packs -> verified bytes -> it.
 
 Several threads fetch over all locations. A byte goes to the target only when its chunk has
 verified; a file whose chunk is good nowhere is named and left out, and all others come back.
@@ -19,6 +19,7 @@ from weddingbackup.vault.errors import (
     VaultDamageError,
 )
 from weddingbackup.vault.fetch import STREAMS
+from weddingbackup.vault.match import Matcher, keep, keep_equal
 from weddingbackup.vault.opened import OpenedSource
 from weddingbackup.vault.plan import FileJob, Range, batches, pieces, ranges
 from weddingbackup.vault.results import RestoreResult
@@ -145,11 +146,17 @@ class _Restore:
             thread.start()
         try:
             finder = self._opened.data()
-            for batch in batches(self._files()):
-                for found in ranges(batch, finder.find, self._lost):
-                    queue.put(found)
-                if self._stop:
-                    break
+            with Matcher(
+                self._opened.chunk_key,
+                finder.find,
+                kept=self._kept,
+                stopped=lambda: self._stop is not None,
+            ) as matcher:
+                for batch in batches(self._files()):
+                    for found in ranges(matcher.sift(batch), finder.find, self._lost):
+                        queue.put(found)
+                    if self._stop:
+                        break
         except BaseException as error:  # noqa: BLE001  raised again below, once all is tidy
             self._stop = error
         for _ in threads:
@@ -172,7 +179,7 @@ class _Restore:
             path, entry, node = stack.pop()
             below = []
             try:
-                self._target.directory(path, entry)
+                there = self._target.directory(path, entry)
                 self._directories.append((path, entry))
                 for item in self._opened.tree.directory(node):
                     child = path + b"/" + item.entry.name if path else item.entry.name
@@ -180,14 +187,17 @@ class _Restore:
                         continue
                     if item.child:
                         below.append((child, item.entry, item.child))
-                    elif job := self._other(child, item):
+                    elif job := self._other(child, item, there=there):
                         yield job
             except (OSError, VaultDamageError, StoreError) as error:
                 self._fail(path, error)
             stack += reversed(below)
 
-    def _other(self, path: bytes, item: Item) -> FileJob | None:
-        """Make what is no directory; a file with data becomes a job."""
+    def _other(self, path: bytes, item: Item, *, there: bool) -> FileJob | None:
+        """Make what is no directory; a file with data becomes a job.
+
+        `there`: its directory was there already, so the file may be, too.
+        """
         entry = item.entry
         try:
             if entry.links > 1:
@@ -198,8 +208,13 @@ class _Restore:
             if entry.type != EntryType.FILE:
                 self._target.other(path, entry)
                 return None
+            job = FileJob(path, entry, item.extents)
+            job.present = self._target.present(path, entry) if there else None
             if item.extents:
-                return FileJob(path, entry, item.extents)
+                return job
+            if keep(job):
+                self._kept(job)
+                return None
             if entry.size:
                 self._target.file(path, entry).commit()
             else:
@@ -253,6 +268,9 @@ class _Restore:
         job = piece.job
         try:
             if len(data) == job.entry.size and not job.entry.segments:
+                if job.present and keep_equal(job, data):
+                    self._kept(job)
+                    return
                 self._target.small_file(job.path, job.entry, data)
                 self._done(job.entry)
                 return
@@ -300,6 +318,12 @@ class _Restore:
             if isinstance(error, ArchivedError):
                 self.archived = error
             self._failed.setdefault(path, str(error))
+
+    def _kept(self, job: FileJob) -> None:
+        with self._lock:
+            self._result.kept_files += 1
+            self._result.kept_bytes += job.entry.size
+        self._done(job.entry)
 
     def _done(self, entry: Entry) -> None:
         with self._lock:

@@ -62,6 +62,8 @@ class RestoreResult:
     """What came back from where.
 
     Attributes:
+        files: all that are in place, each verified; `bytes` likewise.
+        kept_files: of these, what was there already and matched; `kept_bytes` likewise.
         locations: bytes read from each location.
         extra: of these, what was asked of a second location since the first was late, at most.
         damaged: (location, object) whose bytes did not verify or were missing there.
@@ -71,6 +73,8 @@ class RestoreResult:
 
     files: int = 0
     bytes: int = 0
+    kept_files: int = 0
+    kept_bytes: int = 0
     locations: dict[str, int] = field(default_factory=dict)
     extra: int = 0
     damaged: list[tuple[str, str]] = field(default_factory=list)

@@ -96,6 +96,8 @@ def report(
         files=result.files,
         rows=rows,
         bytes=result.bytes,
+        kept_files=result.kept_files,
+        kept_bytes=result.kept_bytes,
         seconds=round(seconds, 3),
         locations=result.locations,
         damaged=[

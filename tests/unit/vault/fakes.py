@@ -6,7 +6,7 @@ import hashlib
 import random
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -187,10 +187,28 @@ class _MemoryWriter:
         self._target.unfinished.discard(self._path)
 
 
+class _MemoryPresent:
+    def __init__(self, target: MemoryTarget, path: bytes, entry: Entry) -> None:
+        self._target, self._path, self._entry = target, path, entry
+
+    def read(self, pieces: Iterable[tuple[int, int]], buffer: memoryview, /) -> None:
+        data = self._target.files[self._path]
+        buffer[:] = b"".join(data[offset : offset + length] for offset, length in pieces)
+
+    def keep(self) -> bool:
+        self._target.kept.append(self._path)
+        self._target.entries[self._path] = self._entry
+        return True
+
+
 class MemoryTarget:
-    """Takes a tree into dicts; `failing` paths raise when their bytes are written."""
+    """Takes a tree into dicts; `failing` paths raise when their bytes are written.
+
+    Files that are put into `files` before are there already; a sparse one's holes are its entry's.
+    """
 
     def __init__(self) -> None:
+        self.kept: list[bytes] = []
         self.files: dict[bytes, bytes] = {}
         self.entries: dict[bytes, Entry] = {}
         self.finished: list[bytes] = []
@@ -202,12 +220,17 @@ class MemoryTarget:
         if path in self.failing:
             raise self.failing[path]
 
-    def directory(self, path: bytes, entry: Entry) -> None:
+    def directory(self, path: bytes, entry: Entry) -> bool:
         self.entries[path] = entry
+        return True
 
     def finish_directory(self, path: bytes, entry: Entry) -> None:
         assert self.entries[path] == entry
         self.finished.append(path)
+
+    def present(self, path: bytes, entry: Entry) -> _MemoryPresent | None:
+        there = len(self.files.get(path, b"")) == entry.size and path in self.files
+        return _MemoryPresent(self, path, entry) if there and entry.links == 1 else None
 
     def file(self, path: bytes, entry: Entry) -> _MemoryWriter:
         return _MemoryWriter(self, path, entry)

@@ -48,8 +48,8 @@ def restore(
     """Bring a SOURCE of a POINT back into the directory TARGET, or into a database.
 
     POINT is `latest` or a name that `vault snapshots` shows. Every byte is verified before it is
-    written, and files appear whole or not at all. Files that the point does not hold stay as they
-    are. Owners are kept where this runs as root.
+    written, and files appear whole or not at all. Files that are there with the same bytes are
+    kept; files that the point does not hold stay as they are. Owners are kept where this runs as root.
 
     A database source is put back with --to-postgres, in one transaction that leaves all other rows
     alone; with a TARGET its rows come as files, in PostgreSQL's COPY format. Write the database's
@@ -129,8 +129,13 @@ def _bring(
 def _tell(result: RestoreResult) -> None:
     twice = f", {text.size(result.extra)} of it twice" if result.extra else ""
     origins = ", ".join(f"{name} {text.size(n)}" for name, n in sorted(result.locations.items()))
+    kept = (
+        f" ({result.kept_files} of them, {text.size(result.kept_bytes)}, were there and are kept)"
+        if result.kept_files
+        else ""
+    )
     click.echo(
-        f"{result.files} files, {text.size(result.bytes)}, from {origins or 'nowhere'}{twice}"
+        f"{result.files} files, {text.size(result.bytes)}{kept}, from {origins or 'nowhere'}{twice}"
     )
     for location, name in result.damaged:
         click.echo(f"warning: {name} is damaged or missing at {location}", err=True)

@@ -72,6 +72,18 @@ class Keeper:
         except PermissionError:  # a directory that was there before
             self._tally.add(_FOREIGN, path)
 
+    def may_adopt(self, owner: tuple[int, int], entry: Entry) -> bool:
+        """Say whether a file that is there may become the entry's, by who it belongs to.
+
+        Whoever owned it may have it open still, and write to it through a memory map, which does
+        not clear a set-user-id bit.
+        """
+        if entry.mode & (stat.S_ISUID | stat.S_ISGID):
+            return False
+        if self._privileged:
+            return owner == (entry.uid, entry.gid)
+        return owner[0] == os.geteuid() and owner[1] in {entry.gid, *self._groups}
+
     def _own(self, file: int | bytes, path: bytes, entry: Entry, owner: tuple[int, int]) -> int:
         """Change the owner as far as allowed; gives the mode that is then safe to set."""
         follow = isinstance(file, int)

@@ -3,7 +3,7 @@
 Every file appears whole or not at all. What the backup does not hold stays as it is. Durability is
 bought once: an fsync a file would make 100,000 small files take minutes, so `close` writes back
 the whole file system before a recovery may be called complete. A power cut before that ends in
-another run, which writes everything again.
+another run, which keeps what it finds whole on the disk and writes the rest again.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from weddingbackup.sources.volume.directories import Directory, DirectoryTree
 from weddingbackup.sources.volume.keeping import Keeper, chmod_by_path_handle
 from weddingbackup.sources.volume.landing import Landing, refusal
 from weddingbackup.sources.volume.names import is_safe, split
+from weddingbackup.sources.volume.present import PresentFile
 from weddingbackup.sources.volume.syncfs import syncfs
 from weddingbackup.sources.volume.tally import Tally
 from weddingbackup.sources.volume.writer import CREATE, VolumeFileWriter, newcomer, write_all
@@ -80,28 +81,36 @@ class VolumeTarget:
         else:
             self._tree.release()
 
-    def directory(self, path: bytes, entry: Entry) -> None:  # noqa: ARG002  the protocol's
-        """Make a directory, ours alone until it is finished, or take the one that is there."""
+    def directory(self, path: bytes, entry: Entry) -> bool:  # noqa: ARG002  the protocol's
+        """Make a directory, ours alone until it is finished, or take the one that is there.
+
+        Returns:
+            it was there.
+        """
         try:
             if not path:
                 self._take(self._tree.top)
-                return
+                return True
             parent, name = self._parent(path)
-            while not self._made(parent, name, path):
-                self._landing.move_aside(parent, name, path)
+            while True:
+                try:
+                    os.mkdir(name, 0o700, dir_fd=parent.fd)
+                except FileExistsError:
+                    if self._taken(parent, name, path):
+                        return True
+                    self._landing.move_aside(parent, name, path)
+                else:
+                    return False
         except OSError as error:
             raise refusal(error, path) from error
 
-    def _made(self, parent: Directory, name: bytes, path: bytes) -> bool:
-        """Make or take a directory; False when something else has its name."""
+    def _taken(self, parent: Directory, name: bytes, path: bytes) -> bool:
+        """Take the directory that is there; False when something else has its name."""
         try:
-            os.mkdir(name, 0o700, dir_fd=parent.fd)
-        except FileExistsError:
-            try:
-                _unlock(parent, name)
-                self._take(self._tree.open(path))
-            except NotADirectoryError:  # with O_DIRECTORY a symbolic link says so too
-                return False
+            _unlock(parent, name)
+            self._take(self._tree.open(path))
+        except NotADirectoryError:  # with O_DIRECTORY a symbolic link says so too
+            return False
         return True
 
     def _take(self, directory: Directory) -> None:
@@ -120,6 +129,13 @@ class VolumeTarget:
             self._keeper.keep(directory.fd, path, entry, owner=owner, clean=False)
         except OSError as error:
             raise refusal(error, path) from error
+
+    def present(self, path: bytes, entry: Entry) -> PresentFile | None:
+        """Give the regular file that is there, if it could be the entry's by all but its bytes."""
+        try:
+            return PresentFile(self._tree, self._keeper, path, entry)
+        except OSError:  # what cannot be looked at is replaced, which says what is wrong
+            return None
 
     def file(self, path: bytes, entry: Entry) -> VolumeFileWriter:
         """Begin a file, its space claimed at once; bytes outside of its segments are holes."""

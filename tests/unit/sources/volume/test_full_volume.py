@@ -73,7 +73,7 @@ def test_a_volume_without_inodes_is_full_too(goal: Path) -> None:
     on_a_volume(goal, "nr_inodes=20", run)
 
 
-def until_refused(act: Callable[[int], None]) -> None:
+def until_refused(act: Callable[[int], object]) -> None:
     for number in range(100):
         act(number)
 
