@@ -22,7 +22,7 @@ from requests.adapters import HTTPAdapter
 from weddingbackup.resources.tasks import LocationAccess
 from weddingbackup.resources.words import Provider, Tier
 from weddingbackup.rules import tiers
-from weddingbackup.stores import answers, goog4, names
+from weddingbackup.stores import answers, names, v4
 from weddingbackup.stores.api import LIFETIME, ObjectInfo, PutIntent, SignedRequest
 from weddingbackup.stores.base import BaseKeeper
 from weddingbackup.stores.errors import DeniedError
@@ -156,22 +156,22 @@ class GCSKeeper(BaseKeeper):
 
     def _open(
         self, credentials: Mapping[str, str], *, foreign: bool
-    ) -> tuple[goog4.Signer, Any, str | None]:
+    ) -> tuple[v4.Signer, Any, str | None]:
         """Who signs; what lists and deletes; and the project, where that is known."""
         signer = None
         if "hmacAccessId" in credentials:
-            signer = goog4.by_hmac(credentials["hmacAccessId"], credentials["hmacSecret"])
+            signer = v4.google_hmac(credentials["hmacAccessId"], credentials["hmacSecret"])
         if "serviceAccount.json" in credentials:
             account = json.loads(credentials["serviceAccount.json"])
             kind = ForeignCredentials if foreign else service_account.Credentials
             key = kind.from_service_account_info(  # type: ignore[no-untyped-call]
                 account, scopes=_SCOPES
             )
-            signer = signer or goog4.by_rsa(key.signer_email, key.sign_bytes)
+            signer = signer or v4.google_rsa(key.signer_email, key.sign_bytes)
             return signer, key, account.get("project_id")
         if signer is None:
             email = credentials["serviceAccountEmail"]
-            signer = goog4.by_rsa(email, lambda text: self._sign_by_iam(email, text))
+            signer = v4.google_rsa(email, lambda text: self._sign_by_iam(email, text))
             self._signers = ThreadPoolExecutor(_SIGNING_THREADS, "sign")
         try:
             return signer, *google.auth.default(scopes=_SCOPES)
@@ -186,7 +186,7 @@ class GCSKeeper(BaseKeeper):
         def sign(one: tuple[str, Mapping[str, str]]) -> SignedRequest:
             name, headers = one
             now = datetime.now(UTC)
-            url = goog4.signed_url(
+            url = v4.signed_url(
                 self._signer,
                 method,
                 self._endpoint,

@@ -1,36 +1,38 @@
-"""Keeps a bucket that speaks Amazon's S3: AWS itself, Cloudflare R2, and whoever else does."""
+"""Keeps a bucket that speaks Amazon's S3: AWS itself, Cloudflare R2, and whoever else does.
+
+Backups and recoveries sign and list, which is done here: seven of Amazon's clients take longer to
+make than a small wedding takes to back up. For everything else there is Amazon's client, made when
+it is first needed.
+"""
 
 import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ParamValidationError,
-)
+from urllib.parse import urlsplit
 
 from weddingbackup.resources.tasks import LocationAccess
 from weddingbackup.resources.words import Provider, Tier
 from weddingbackup.rules import tiers
-from weddingbackup.stores import answers, names
+from weddingbackup.stores import answers, names, s3list, v4
 from weddingbackup.stores.api import LIFETIME, ObjectInfo, PutIntent, SignedRequest
 from weddingbackup.stores.base import BaseKeeper
 from weddingbackup.stores.errors import (
     ArchivedError,
     DeniedError,
     StoreError,
+    TransientError,
     UnsupportedError,
 )
+from weddingbackup.stores.retry import Retry
+from weddingbackup.stores.wire import Wire
 
 if TYPE_CHECKING:
+    from botocore.config import Config
     from mypy_boto3_s3.client import S3Client
 
 _CONNECT_SECONDS = 5
@@ -38,7 +40,17 @@ _READ_SECONDS = 20
 _ATTEMPTS = 3
 _BACK_DAYS = 7
 """So long what was asked back of an archive can be read: time for a recovery, and for another try."""
-_MD5 = re.compile("[0-9a-f]{32}")
+_RETRY = Retry(deadline_seconds=3)
+_DOMAINS = {
+    "cn-": "amazonaws.com.cn",
+    "eusc-": "amazonaws.eu",
+    "us-iso-": "c2s.ic.gov",
+    "us-isob-": "sc2s.sgov.gov",
+    "us-isof-": "csp.hci.ic.gov",
+    "eu-isoe-": "cloud.adc-e.uk",
+}
+"""Amazon's domains by the beginnings of regions: those that are not amazonaws.com."""
+_HOST_LABEL = re.compile("[a-z0-9-]+")
 
 
 class S3Keeper(BaseKeeper):
@@ -55,19 +67,17 @@ class S3Keeper(BaseKeeper):
         lifetime: timedelta = LIFETIME,
     ) -> None:
         super().__init__(access, prefix, lifetime)
+        self._access = access
+        self._credentials = credentials["accessKeyId"], credentials["secretAccessKey"]
         self._bucket = access.bucket
         self._provider = access.provider
-        self._client: S3Client = boto3.session.Session().client(
-            "s3",
-            endpoint_url=access.endpoint,
-            # R2 signs for "auto" wherever the bucket is.
-            region_name="auto" if access.provider is Provider.R2 else access.region,
-            aws_access_key_id=credentials["accessKeyId"],
-            aws_secret_access_key=credentials["secretAccessKey"],
-            verify=access.ca_file,
-            config=_config(path_style=access.endpoint is not None),
-        )
-        self.address = f"bucket {access.bucket} at {self._client.meta.endpoint_url}"
+        # R2 signs for "auto" wherever the bucket is.
+        self._region = "auto" if access.provider is Provider.R2 else access.region
+        self._signer = v4.amazon(*self._credentials, self._region)
+        service = access.endpoint or _endpoint(access.region)
+        self._host, self._base = _host_and_base(service, access)
+        self.address = f"bucket {access.bucket} at {service}"
+        self._wire = Wire(location=access.name, address=self.address, ca_file=access.ca_file)
 
     def sign_puts(self, puts: Sequence[PutIntent]) -> list[SignedRequest]:
         """Requests that create these objects; length, SHA-256 and create-only are in the signature."""
@@ -75,31 +85,29 @@ class S3Keeper(BaseKeeper):
 
     def sign_gets(self, names_: Sequence[str]) -> list[SignedRequest]:
         """Requests that read these objects."""
-        return [self._sign("GET", "get_object", self._where(name), {}) for name in names_]
+        return [self._sign("GET", name, {}) for name in names_]
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """All objects whose names begin so, in byte order of the names."""
-        pages = self._client.get_paginator("list_objects_v2")
+        asked = {
+            "list-type": "2",
+            "prefix": self._prefix + names.check_prefix(prefix),
+            "encoding-type": "url",
+        }
         start = len(self._prefix)
-        with self._errors():
-            for page in pages.paginate(
-                Bucket=self._bucket,
-                Prefix=self._prefix + names.check_prefix(prefix),
-                **self._asking_for_returns,
-            ):
-                for found in page.get("Contents", ()):
-                    restored = found.get("RestoreStatus", {})
-                    yield self._info(
-                        ObjectInfo(
-                            found["Key"][start:],
-                            found["Size"],
-                            found["LastModified"],
-                            _md5(found.get("ETag", "")),
-                        ),
-                        found.get("StorageClass"),
-                        is_back="RestoreExpiryDate" in restored,
-                        is_returning=restored.get("IsRestoreInProgress", False),
-                    )
+        while True:
+            page, following = self._page(asked)
+            for found in page:
+                info = ObjectInfo(found.key[start:], found.size, found.modified, found.md5)
+                yield self._info(
+                    info,
+                    found.class_name,
+                    is_back=found.is_back,
+                    is_returning=found.is_returning,
+                )
+            if following is None:
+                return
+            asked["continuation-token"] = following
 
     def head(self, name: str) -> ObjectInfo:
         """One object's facts."""
@@ -111,7 +119,7 @@ class S3Keeper(BaseKeeper):
                 name,
                 found["ContentLength"],
                 found["LastModified"],
-                _md5(found.get("ETag", "")),
+                s3list.md5_of(found.get("ETag", "")),
                 _sha256(found.get("ChecksumSHA256", "")),
             ),
             found.get("StorageClass"),
@@ -167,6 +175,8 @@ class S3Keeper(BaseKeeper):
         except ArchivedError:  # "invalid state" says here that its class is none to come back from
             return
         except StoreError as error:
+            from botocore.exceptions import ClientError  # noqa: PLC0415  see the module's docstring
+
             cause = error.__cause__
             if not isinstance(cause, ClientError) or (
                 cause.response["Error"].get("Code") != "RestoreAlreadyInProgress"
@@ -179,7 +189,46 @@ class S3Keeper(BaseKeeper):
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._wire.close()
+        if "_client" in vars(self):
+            self._client.close()
+
+    @cached_property
+    def _client(self) -> "S3Client":
+        import boto3  # noqa: PLC0415  see the module's docstring
+
+        access_key_id, secret_access_key = self._credentials
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=self._access.endpoint,
+            region_name=self._region,
+            aws_access_key_id=access_key_id,
+            aws_secret_access_key=secret_access_key,
+            verify=self._access.ca_file,
+            config=_config(path_style=self._access.endpoint is not None),
+        )
+
+    def _page(self, asked: Mapping[str, str]) -> tuple[Sequence[s3list.Listed], str | None]:
+        def ask() -> bytes:
+            url, headers = v4.signed_get(
+                self._signer,
+                self._host,
+                self._base,
+                asked,
+                self._asking_for_returns,
+                now=datetime.now(UTC),
+            )
+            signed = SignedRequest("GET", url, headers, self._expiry())
+            return self._wire.get(signed, name="")
+
+        answer = _RETRY.call(ask)
+        try:
+            return s3list.parse(answer)
+        except ValueError as error:
+            raise TransientError(
+                f"{self.address} answered something else than a listing: {error}",
+                location=self.location,
+            ) from None
 
     def _delete_versions(self, where: Mapping[str, Any], *, old_only: bool = False) -> None:
         pages = self._client.get_paginator("list_object_versions")
@@ -190,11 +239,11 @@ class S3Keeper(BaseKeeper):
                         self._client.delete_object(**where, VersionId=found["VersionId"])
 
     @property
-    def _asking_for_returns(self) -> dict[str, Any]:
+    def _asking_for_returns(self) -> dict[str, str]:
         """Have a listing say what was asked back; R2, which has no archive, need not understand it."""
         if self._provider is Provider.R2:
             return {}
-        return {"OptionalObjectAttributes": ["RestoreStatus"]}
+        return {"x-amz-optional-object-attributes": "RestoreStatus"}
 
     def _info(
         self, found: ObjectInfo, class_name: str | None, *, is_back: bool, is_returning: bool
@@ -211,24 +260,25 @@ class S3Keeper(BaseKeeper):
         )
 
     def _sign_put(self, put: PutIntent) -> SignedRequest:
-        checksum = base64.b64encode(put.sha256).decode()
-        bound = {"IfNoneMatch": "*", "ChecksumSHA256": checksum, "ContentLength": put.size}
-        # The same, as the headers that the signature then covers.
         headers = {
             "If-None-Match": "*",
-            "x-amz-checksum-sha256": checksum,
+            "x-amz-checksum-sha256": base64.b64encode(put.sha256).decode(),
             "Content-Length": str(put.size),
         }
-        return self._sign("PUT", "put_object", {**self._where(put.name), **bound}, headers)
+        return self._sign("PUT", put.name, headers)
 
-    def _sign(
-        self, method: str, operation: str, parameters: Mapping[str, Any], headers: dict[str, str]
-    ) -> SignedRequest:
-        expires_at = self._expiry()
-        url = self._client.generate_presigned_url(
-            operation, Params=parameters, ExpiresIn=int(self._lifetime.total_seconds())
+    def _sign(self, method: str, name: str, headers: Mapping[str, str]) -> SignedRequest:
+        now = datetime.now(UTC)
+        url = v4.signed_url(
+            self._signer,
+            method,
+            self._host,
+            f"{self._base}/{self._path(name)}".lstrip("/"),
+            headers,
+            seconds=int(self._lifetime.total_seconds()),
+            now=now,
         )
-        return SignedRequest(method, url, headers, expires_at)
+        return SignedRequest(method, url, headers, now + self._lifetime)
 
     def _where(self, name: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": self._path(name)}
@@ -256,6 +306,12 @@ class S3Keeper(BaseKeeper):
 
     @contextmanager
     def _errors(self, name: str = "") -> Iterator[None]:
+        from botocore.exceptions import (  # noqa: PLC0415  see the module's docstring
+            BotoCoreError,
+            ClientError,
+            ParamValidationError,
+        )
+
         where = self._about(name)
         try:
             yield
@@ -270,10 +326,35 @@ class S3Keeper(BaseKeeper):
             raise answers.no_answer(error, "no connection", **where) from error
 
 
-def _md5(etag: str) -> bytes | None:
-    """The MD5 that an ETag is; of what was stored in parts it is something else, with a hyphen."""
-    digits = etag.strip('"')
-    return bytes.fromhex(digits) if _MD5.fullmatch(digits) else None
+def _endpoint(region: str) -> str:
+    """Amazon's own in a region.
+
+    Raises:
+        ValueError: the region cannot be one.
+    """
+    if not _HOST_LABEL.fullmatch(region):
+        raise ValueError(f"{region} is no region of Amazon's")
+    domains = (domain for begin, domain in _DOMAINS.items() if region.startswith(begin))
+    return f"https://s3.{region}.{next(domains, 'amazonaws.com')}"
+
+
+def _host_and_base(service: str, access: LocationAccess) -> tuple[str, str]:
+    """Where a bucket is: scheme and host, and the path there, without slashes at its ends.
+
+    Amazon's buckets are hosts, but those with a dot in the name, for which no certificate would be
+    good; with everybody else they are paths.
+
+    Raises:
+        ValueError: the service's address is none.
+    """
+    parts = urlsplit(service)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"its endpoint {service} is no address")
+    if access.endpoint is None and _HOST_LABEL.fullmatch(access.bucket):
+        return f"{parts.scheme}://{access.bucket}.{parts.netloc}", ""
+    return f"{parts.scheme}://{parts.netloc}", f"{parts.path.strip('/')}/{access.bucket}".lstrip(
+        "/"
+    )
 
 
 def _sha256(checksum: str) -> bytes | None:
@@ -281,7 +362,9 @@ def _sha256(checksum: str) -> bytes | None:
     return base64.b64decode(checksum) if checksum and "-" not in checksum else None
 
 
-def _config(*, path_style: bool) -> Config:
+def _config(*, path_style: bool) -> "Config":
+    from botocore.config import Config  # noqa: PLC0415  see the module's docstring
+
     return Config(
         # Without this, requests to an endpoint that isn't Amazon's are signed the old way.
         signature_version="s3v4",

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.cloud.storage._signing import generate_signed_url_v4
 from google.oauth2 import service_account
 
-from weddingbackup.stores import goog4
+from weddingbackup.stores import v4
 
 NOW = datetime(2026, 12, 5, 14, 30, 7, tzinfo=UTC)
 HEADERS = {"x-goog-if-generation-match": "0", "Content-MD5": base64.b64encode(b"x" * 16).decode()}
@@ -45,8 +46,8 @@ def test_an_rsa_signature_is_the_one_that_googles_library_makes(
     headers: dict[str, str],
     endpoint: str,
 ) -> None:
-    signer = goog4.by_rsa(key.signer_email, key.sign_bytes)
-    ours = goog4.signed_url(signer, method, endpoint, path, headers, seconds=600, now=NOW)
+    signer = v4.google_rsa(key.signer_email, key.sign_bytes)
+    ours = v4.signed_url(signer, method, endpoint, path, headers, seconds=600, now=NOW)
     theirs = generate_signed_url_v4(
         key,
         quote(f"/{path}", safe="/~"),
@@ -61,14 +62,14 @@ def test_an_rsa_signature_is_the_one_that_googles_library_makes(
 
 def test_an_hmac_key_signs_by_a_key_of_the_day() -> None:
     asked = []
-    signer = goog4.by_hmac("GOOG1EXAMPLE", "secret")
+    signer = v4.google_hmac("GOOG1EXAMPLE", "secret")
 
     def sign(text: str, day: str) -> bytes:
         asked.append(text)
         return signer.sign(text, day)
 
-    url = goog4.signed_url(
-        goog4.Signer(signer.account, signer.algorithm, sign),
+    url = v4.signed_url(
+        replace(signer, sign=sign),
         "GET",
         "https://storage.googleapis.com",
         "weddings/format",
