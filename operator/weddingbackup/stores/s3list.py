@@ -1,6 +1,6 @@
 """Reads what S3 answers to a listing (ListObjectsV2): an XML document a thousand objects.
 
-Amazon's library needs five times the processor's time for one, most of it for dates.
+Amazon's library needs seven times the processor's time for one, most of it for dates.
 The format: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 """
 
