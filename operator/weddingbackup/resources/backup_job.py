@@ -13,7 +13,7 @@ from weddingbackup.resources.common import (
     Reported,
     VaultStatus,
 )
-from weddingbackup.resources.fields import keyed_by
+from weddingbackup.resources.fields import Moment, keyed_by
 from weddingbackup.resources.kind import (
     AGE,
     Column,
@@ -54,7 +54,7 @@ class Spec(ImmutableSpec):
     """The WeddingBackupPolicy, in the same namespace, whose sources are backed up."""
     reason: Reason = Reason.MANUAL
     """Why the backup is made: Scheduled is the operator's, Manual and Emergency are people's."""
-    scheduled_at: Time | None = None
+    scheduled_at: Moment | None = None
     """The moment of the schedule that this backup stands for; without it, its creation."""
 
 

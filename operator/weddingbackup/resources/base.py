@@ -1,15 +1,32 @@
 """The root of all models: how Python's names become the API's, and how values are dumped."""
 
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-Time = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
-"""A moment; read with any offset, held and written in UTC (RFC 3339)."""
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
+"""The first moment after all that are read."""
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Far from both ends of what Python can hold, so that offsets and durations may be added to it.
+
+    Raises:
+        ValueError: it is not, for example 9999-12-31T23:59:59-14:00, or year 1 in any zone.
+    """
+    # Moments of other zones are compared without overflow, but converted only with it.
+    if not EARLIEST <= moment < LATEST:
+        raise ValueError("write a moment of the years 1970 to 2999")
+    return moment.astimezone(UTC)
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A moment of the years 1970 to 2999; read with any offset, held and written in UTC (RFC 3339)."""
 
 
 @dataclass(frozen=True)

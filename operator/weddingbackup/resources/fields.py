@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from weddingbackup.resources.base import Rule
+from weddingbackup.resources.base import EARLIEST, LATEST, Rule, Time
 from weddingbackup.resources.countries import COUNTRIES
 from weddingbackup.resources.quantity import quantity
 
@@ -189,6 +189,21 @@ CalendarDate = Annotated[
         'write a day of the calendar as YYYY-MM-DD in quotes, for example "2026-12-05"',
     ),
 ]
+
+Moment = Annotated[
+    Time,
+    # Without a format, for the same reasons: with it the server takes also years and offsets that
+    # Python cannot hold.
+    WithJsonSchema({"type": "string", "maxLength": 35}),
+    Cel(
+        "self.matches(r'^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?"
+        "(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$')"
+        f" && timestamp(self) >= timestamp('{EARLIEST:%Y-%m-%dT%H:%M:%SZ}')"
+        f" && timestamp(self) < timestamp('{LATEST:%Y-%m-%dT%H:%M:%SZ}')",
+        "write a moment of the years 1970 to 2999 with its offset, for example 2026-12-05T13:30:00Z",
+    ),
+]
+"""A `Time` that people write."""
 
 Quantity = Annotated[
     str | int,

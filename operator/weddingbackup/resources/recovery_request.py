@@ -16,7 +16,14 @@ from weddingbackup.resources.common import (
     SqlName,
     VaultStatus,
 )
-from weddingbackup.resources.fields import UNIQUE, FolderPath, ObjectName, SourceName, keyed_by
+from weddingbackup.resources.fields import (
+    UNIQUE,
+    FolderPath,
+    Moment,
+    ObjectName,
+    SourceName,
+    keyed_by,
+)
 from weddingbackup.resources.kind import (
     AGE,
     Column,
@@ -110,7 +117,7 @@ class Spec(ImmutableSpec):
 
     policy_ref: PolicyRef
     """The WeddingBackupPolicy whose data is brought back."""
-    point_in_time: Time | None = None
+    point_in_time: Moment | None = None
     """Bring back the newest point that is not later than this moment, for example 2026-12-05T13:30:00Z; without it, the newest."""
     backup_job_ref: NameRef | None = None
     """Bring back exactly the point that this BackupJob made."""

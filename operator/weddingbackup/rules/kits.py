@@ -7,11 +7,12 @@ one that was announced may exist (erasure has to name it), and only one that was
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pydantic import ValidationError
 
 from weddingbackup.resources import names
+from weddingbackup.resources.base import EARLIEST
 from weddingbackup.resources.recovery_kit import KitRecord
 from weddingbackup.rules.conditions import Verdict
 from weddingbackup.rules.times import rfc3339
@@ -59,7 +60,7 @@ def _read(key: str, text: str) -> KitRecord:
         return KitRecord.model_validate_json(text)
     except ValidationError:
         kit = key.partition(".")[0]
-        unknown = {"by": "unknown", "announced_at": datetime.min.replace(tzinfo=UTC)}
+        unknown = {"by": "unknown", "announced_at": EARLIEST}
         try:
             return KitRecord.model_validate({"kit": kit, **unknown})
         except ValidationError:

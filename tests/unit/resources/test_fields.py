@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from weddingbackup.resources.base import Model
 from weddingbackup.resources.countries import COUNTRIES
 from weddingbackup.resources.cron import CRON
-from weddingbackup.resources.fields import ObjectName, format_duration, parse_duration
+from weddingbackup.resources.fields import Moment, ObjectName, format_duration, parse_duration
 from weddingbackup.resources.wedding_backup_policy import Schedule
 
 
@@ -97,3 +97,16 @@ def test_names_of_objects(name: str) -> None:
 def test_what_is_no_name_of_an_object(name: str) -> None:
     with pytest.raises(ValidationError):
         Named(name=name)
+
+
+class Dated(Model):
+    at: Moment
+
+
+@given(
+    st.datetimes(datetime(1970, 1, 2), datetime(2999, 12, 30)),  # noqa: DTZ001  the offset is in the text
+    st.sampled_from(["", ".5", ".123456789"]),
+    st.sampled_from(["Z", "+14:59", "-14:59", "+00:00"]),
+)
+def test_what_the_schema_takes_for_a_moment_is_one(day: datetime, part: str, offset: str) -> None:
+    assert Dated.model_validate({"at": f"{day:%Y-%m-%dT%H:%M:%S}{part}{offset}"}).at.tzinfo is UTC

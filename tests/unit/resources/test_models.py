@@ -81,6 +81,19 @@ def test_a_moment_needs_its_offset() -> None:
         Condition.model_validate(naive | {"lastTransitionTime": "2026-11-23T20:00:00"})
 
 
+@pytest.mark.parametrize(
+    "moment",
+    [
+        *("0000-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"),
+        *("1970-01-01T00:00:00+00:01", "2999-12-31T23:59:59-00:01", "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_a_moment_that_no_sum_can_be_made_with_is_no_moment(moment: str) -> None:
+    body = {"type": "Ready", "status": "True", "reason": "R", "lastTransitionTime": moment}
+    with pytest.raises(ValidationError):
+        Condition.model_validate(body)
+
+
 class TestTables:
     def test_a_schema_is_called_so_outside(self) -> None:
         table = Table.model_validate({"schema": "archive", "name": "t", "match": {"a": "b"}})
@@ -146,6 +159,7 @@ class TestClaims:
             {"sources": [{"name": "s", "dataClass": "Other", "bytes": 2**63}]},
             {"sources": [{"name": f"s{n}", "dataClass": "Other"} for n in range(17)]},
             {"error": {"code": "rm -rf", "message": ""}},
+            {"finishedAt": "9999-12-31T23:59:59-14:00"},
         ],
     )
     def test_out_of_bounds(self, claim: objects.Object) -> None:

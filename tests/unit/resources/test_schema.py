@@ -54,6 +54,12 @@ def _parts(annotation: Any) -> Iterator[type[Model]]:
         yield from _parts(inner)
 
 
+@each_crd
+def test_people_write_no_moment_that_python_cannot_hold(crd: dict[str, Any]) -> None:
+    loose = [path for path, node in schemas(crd, "spec") if node.get("format") == "date-time"]
+    assert not loose, "a Moment has bounds, a Time has none in the API server"
+
+
 @each_kind
 def test_every_field_is_described_by_itself(kind: type[Kind]) -> None:
     silent = [

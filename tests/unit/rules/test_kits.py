@@ -62,6 +62,9 @@ def test_a_damaged_record_is_told_of_and_covers_nothing() -> None:
     assert not kits.coverage([found], KEYS).covered
     [other] = kits.recorded({key.replace("1" * 16, "no kit"): "{"})
     assert other.by == "unknown"
+    beyond = record().to_json().replace("2026-", "9999-", 1)
+    [far] = kits.recorded({key: beyond})
+    assert far.by == "unknown"
 
 
 def test_an_erasure_names_all_kits_also_those_that_may_not_be() -> None:
