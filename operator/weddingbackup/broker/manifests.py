@@ -27,6 +27,8 @@ from weddingbackup.broker.keeping import Keeping, Vaulted
 from weddingbackup.broker.scope import RefusedError, Scope
 from weddingbackup.resources.backup_job import Announced
 from weddingbackup.resources.broker import LARGEST_MANIFEST, RefusalCode
+from weddingbackup.rules.points import is_ahead
+from weddingbackup.rules.times import rfc3339
 from weddingbackup.stores.api import Store
 from weddingbackup.stores.errors import CorruptError, MissingError, StoreError
 from weddingbackup.stores.retry import Retry
@@ -84,7 +86,7 @@ async def store(
     digest = allow.manifest(scope, name)
     if len(data) > LARGEST_MANIFEST or hashlib.sha256(data).hexdigest() != digest:
         raise RefusedError(RefusalCode.CORRUPT, f"these are not the bytes of {name}")
-    plain = _read(scope, name, data)
+    plain = _read(scope, name, data, now())
     place = allow.location(scope, location)
     mine = Announced(name=name, sha256=digest, pod=scope.pod_uid, at=now())
     await _announce(scope, mine, keeping, told)
@@ -95,7 +97,7 @@ async def store(
     await keeping.run(place, scope.vault.prefix, put, seconds=_STORE_SECONDS)
 
 
-def _read(scope: Scope, name: str, data: bytes) -> Plain:
+def _read(scope: Scope, name: str, data: bytes, now: datetime) -> Plain:
     try:
         vault_id, plain = read_plain(name, data)
     except VaultDamageError as error:
@@ -109,6 +111,12 @@ def _read(scope: Scope, name: str, data: bytes) -> Plain:
         raise RefusedError(
             RefusalCode.NOT_YOURS,
             f"{name} speaks of another vault, job, quorum or other locations than this job's",
+        )
+    if is_ahead(max(plain.started_at, plain.point_time), now):
+        raise RefusedError(
+            RefusalCode.BAD_REQUEST,
+            f"{name} says to be of {rfc3339(plain.point_time)}, and it is {rfc3339(now)}: look to the "
+            "clocks of the worker's node and of the broker's",
         )
     return plain
 

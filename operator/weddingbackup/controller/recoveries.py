@@ -109,6 +109,7 @@ async def _plan(context: Context, request: RecoveryRequest) -> Status:
         wanted,
         pins=[_pin(backup, found) for backup in completed],
         silent=seen.silent,
+        now=context.now(),
     )
     if isinstance(point, Unsettled):
         return rules.under_way(request, Phase.PLANNING, point.problem, now=context.now())

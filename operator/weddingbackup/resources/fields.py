@@ -14,9 +14,10 @@ from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchema
 from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from weddingbackup.resources.base import EARLIEST, LATEST, Rule, Time
+from weddingbackup.resources.base import Rule, Time
 from weddingbackup.resources.countries import COUNTRIES
 from weddingbackup.resources.quantity import quantity
+from weddingbackup.resources.words import EARLIEST, LATEST
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,12 @@
 """The words that kinds, stores and the engine share: no model, so that the engine starts without any."""
 
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
+
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
+"""The first moment after all that are read."""
 
 
 class DataClass(StrEnum):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from weddingbackup.resources.common import DataClass
-from weddingbackup.rules.points import Standing
+from weddingbackup.rules.points import Standing, is_ahead
 from weddingbackup.rules.times import rfc3339
 from weddingbackup.rules.workload import Problem
 
@@ -67,8 +67,9 @@ def choose(
     *,
     pins: Sequence[Pin] = (),
     silent: Collection[str],
+    now: datetime,
 ) -> RecoveryPoint | Unsettled | Problem:
-    """The newest point, committed or pinned, that is not later than asked for.
+    """The newest point, committed or pinned, that is not later than asked for, nor of the future.
 
     Never an older one while a newer one may be committed: that is left to a person, who names the
     point. A named point is safe to bring back where it is only possible, see `rules.points`.
@@ -78,6 +79,7 @@ def choose(
         wanted: which.
         pins: what completed BackupJobs say.
         silent: locations that did not answer; they may hold what was not found.
+        now: the moment of the choice.
     """
     pinned = {(pin.manifest, pin.sha256) for pin in pins}
     sure = [
@@ -94,7 +96,8 @@ def choose(
     doubts += [pin for pin in pins if pin.manifest not in found and pin.unsure]
 
     def newest(those: Sequence[RecoveryPoint | Pin]) -> RecoveryPoint | Pin | None:
-        early = [x for x in those if wanted.moment is None or x.time <= wanted.moment]
+        past = [x for x in those if not is_ahead(x.time, now)]
+        early = [x for x in past if wanted.moment is None or x.time <= wanted.moment]
         return max(early, key=lambda x: x.time, default=None)
 
     best, doubt = newest(sure), newest(doubts)
@@ -112,7 +115,8 @@ def choose(
         problem = Problem(
             "NoPointThatEarly",
             f"The earliest recovery point is of {rfc3339(min(point.time for point in sure))}, "
-            f"later than the pointInTime that is asked for.{_unheard(silent)}",
+            f"later than {'the pointInTime that is asked for' if wanted.moment else 'now'}. "
+            f"A backupJobRef takes a point whatever its time.{_unheard(silent)}",
         )
     # What was not found may lie where nobody answers.
     return Unsettled(problem) if silent else problem

@@ -12,8 +12,8 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from weddingbackup.resources import names
-from weddingbackup.resources.base import EARLIEST
 from weddingbackup.resources.recovery_kit import KitRecord
+from weddingbackup.resources.words import EARLIEST
 from weddingbackup.rules.conditions import Verdict
 from weddingbackup.rules.times import rfc3339
 

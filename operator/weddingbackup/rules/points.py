@@ -1,6 +1,20 @@
 """Whether a recovery point counts, from what can be seen of its copies right now."""
 
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
+
+CLOCK_SKEW: Final = timedelta(minutes=5)
+"""How far clocks of honest machines may lie apart."""
+
+
+def is_ahead(time: datetime, now: datetime) -> bool:
+    """Whether a point claims to be of the future.
+
+    The broker stores none. One that is there all the same, from a hostile worker or of a clock gone wrong,
+    would be the newest for years: it counts for nothing, save to whoever names it.
+    """
+    return time > now + CLOCK_SKEW
 
 
 class Standing(StrEnum):

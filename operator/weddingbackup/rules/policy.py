@@ -304,7 +304,9 @@ def _roll_up(policy: WeddingBackupPolicy, jobs: Sequence[BackupJob]) -> Status:
     done = [job for job in ended if job.status.phase is BackupPhase.COMPLETED]
     newest = max(done, key=_moment, default=None)
     point = before.newest_point
-    if newest is not None and (point is None or _moment(newest) >= point.time):
+    success = _latest(done, before.last_success_time)
+    ahead = point is not None and success is not None and point.time > success
+    if newest is not None and (point is None or ahead or _moment(newest) >= point.time):
         assert newest.status.manifest is not None
         point = Point(
             time=_moment(newest),
@@ -317,7 +319,7 @@ def _roll_up(policy: WeddingBackupPolicy, jobs: Sequence[BackupJob]) -> Status:
             "newest_point": point,
             "active_job": under_way.metadata.name if under_way else None,
             "last_backup_time": _latest(ended, before.last_backup_time),
-            "last_success_time": _latest(done, before.last_success_time),
+            "last_success_time": success,
         }
     )
 
@@ -384,7 +386,9 @@ def _latest(jobs: Sequence[BackupJob], before: datetime | None) -> datetime | No
 
 
 def _moment(job: BackupJob) -> datetime:
-    return job.status.point_time or job.status.completed_at or _created(job)
+    """What its worker said, but no later than we saw its end: nothing of the future protects anybody."""
+    told = [time for time in (job.status.point_time, job.status.completed_at) if time is not None]
+    return min(told, default=_created(job))
 
 
 def _created(job: BackupJob) -> datetime:

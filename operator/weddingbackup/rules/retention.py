@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 from weddingbackup.resources.tasks import Kept
-from weddingbackup.rules.points import Standing
+from weddingbackup.rules.points import Standing, is_ahead
 
 
 class RecoveryPoint(Protocol):
@@ -52,6 +52,8 @@ class Reason(StrEnum):
     UNSURE = "perhaps committed"
     YOUNG = "perhaps being committed"
     FEWER = "seen at fewer locations than its quorum"
+    AHEAD = "dated in the future"
+    """A clock was wrong, perhaps the one that tells what is now: it stays, and pushes out nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +98,18 @@ def keep(
         for point in chosen:
             reasons[point.manifest].append(reason)
 
-    committed = [point for point in ordered if point.standing is Standing.COMMITTED]
+    ahead = [point for point in ordered if is_ahead(point.time, now)]
+    note(Reason.AHEAD, ahead)
+    past = [point for point in ordered if point not in ahead]
+    committed = [point for point in past if point.standing is Standing.COMMITTED]
     for reason, chosen in _wished(committed, kept, now, lossy):
         note(reason, chosen)
     note(Reason.PINNED, [p for p in ordered if p.manifest in pins])
     note(Reason.UNSURE, [p for p in ordered if p.standing is Standing.POSSIBLE])
-    uncommitted = [p for p in ordered if p.standing is Standing.UNCOMMITTED]
+    uncommitted = [p for p in past if p.standing is Standing.UNCOMMITTED]
     note(Reason.YOUNG, [p for p in uncommitted if p.time > now - grace])
     for point in uncommitted:
-        among = [p for p in ordered if p.standing is Standing.COMMITTED or p is point]
+        among = [p for p in past if p.standing is Standing.COMMITTED or p is point]
         if any(point in chosen for _, chosen in _wished(among, kept, now, lossy)):
             note(Reason.FEWER, [point])
     return [Decision(point, tuple(reasons[point.manifest])) for point in ordered]

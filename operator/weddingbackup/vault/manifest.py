@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from weddingbackup.resources.words import DataClass
+from weddingbackup.resources.words import EARLIEST, LATEST, DataClass
 from weddingbackup.vault.entries import Entry, is_possible
 from weddingbackup.vault.errors import UNDECODABLE, VaultDamageError, VaultError
 from weddingbackup.vault.names import VAULT_CLASS, index_name, snapshot_prefix, verify
@@ -144,8 +144,10 @@ def read_plain(name: str, data: bytes) -> tuple[bytes, Plain]:
         any(len(ref.digest) != _DIGEST_SIZE for ref in refs)
         or len(names) != len(plain.sources)
         or not 1 <= plain.quorum <= len(plain.locations)
-        # Points are sorted by time: one without a zone cannot be compared with the others.
+        # Points are sorted by time: one without a zone cannot be compared with the others. And a
+        # status has to hold it.
         or any(time.utcoffset() != timedelta() for time in plain.times)
+        or not all(EARLIEST <= time < LATEST for time in plain.times)
         or not name.startswith(snapshot_prefix(plain.job_uid, plain.scheduled_at))
     ):
         raise VaultDamageError(name, "its plain part makes no sense")

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from weddingbackup.resources.words import DataClass
+from weddingbackup.rules.points import is_ahead
 from weddingbackup.vault.catalog import catalog
 from weddingbackup.vault.commit import Commit, closure
 from weddingbackup.vault.errors import QuorumError, RefusedError
@@ -103,7 +104,9 @@ def backup(
         point = max(mine, key=lambda p: (p.committed, p.manifest))
         return _adopt(vault, point, progress, limits, holdings=holdings, failed=failed)
     staying = (point for point in found.points if point.manifest not in marked)
-    parent = next((point for point in staying if point.committed), None)
+    # What is taken for unchanged is believed of the parent: none may stay it for years.
+    now = clock()
+    parent = next((p for p in staying if p.committed and not is_ahead(p.time, now)), None)
     incomplete = _incomplete(vault.stores, holdings, parent)
     fanout = Fanout(
         vault.stores, quorum, progress, failed=failed, incomplete=incomplete, limits=limits

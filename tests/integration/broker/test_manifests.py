@@ -27,7 +27,7 @@ from weddingbackup.vault.seal import Kind
 
 pytestmark = pytest.mark.integration
 
-NOON = datetime(2026, 12, 5, 12, tzinfo=UTC)
+NOON = datetime(2025, 12, 6, 12, tzinfo=UTC)
 JOB = "job-one"
 
 
@@ -75,7 +75,14 @@ class World:
         self.http = urllib3.PoolManager(ca_certs=str(authority), retries=False, timeout=60)
         self.url = access.url
 
-    def manifest(self, *, job: str = JOB, quorum: int = 2, index_size: int | None = None) -> Told:
+    def manifest(
+        self,
+        *,
+        job: str = JOB,
+        quorum: int = 2,
+        index_size: int | None = None,
+        time: datetime = NOON,
+    ) -> Told:
         keyring = self.kit.keyring()
         pack = secrets.token_bytes(1000)
         header, _ = keyring.new_seal(Kind.DATA, "Timeline", secrets.token_bytes(32))
@@ -85,7 +92,7 @@ class World:
         ref = IndexRef(hashlib.sha256(index).digest(), index_size or len(index))
         source = PlainSource("planning", DataClass.TIMELINE, 1, 1000, (), (ref,))
         places = tuple(found.name for found in self.locations)
-        plain = Plain(job, "one", NOON, NOON, NOON, quorum, places, (source,))
+        plain = Plain(job, "one", NOON, NOON, time, quorum, places, (source,))
         made = encode_manifest(keyring, plain, Body("bella", ()), secrets.token_bytes(32))
         return Told(*made, {f"packs/{digest.hex()}": pack, name: index})
 
@@ -222,6 +229,16 @@ def test_a_manifest_of_another_job_or_promise_is_refused(world: World) -> None:
     world.store(told)
     assert world.put(told) == (403, "NotYours")
     assert JOB not in world.broker.jobs.announced
+
+
+def test_a_manifest_of_the_future_is_refused(world: World) -> None:
+    told = world.manifest(time=datetime.now(UTC) + timedelta(hours=1))
+    world.store(told)
+    assert world.put(told) == (400, "BadRequest")
+    assert JOB not in world.broker.jobs.announced
+    near = world.manifest(time=datetime.now(UTC) + timedelta(minutes=1))
+    world.store(near)
+    assert world.put(near) == (204, "")
 
 
 def test_a_restore_stores_no_manifest(world: World) -> None:

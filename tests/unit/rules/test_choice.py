@@ -11,6 +11,7 @@ from weddingbackup.rules.points import Standing, standing
 from weddingbackup.rules.workload import Problem
 
 SHA = "ab" * 32
+NOW = NOON + timedelta(hours=50)
 
 COMMITTED, POSSIBLE, UNCOMMITTED = Standing
 
@@ -66,7 +67,7 @@ class TestChoice:
             each for each, known, job in early if known is COMMITTED or job == "pinned"
         } - unseen
         doubts = {each for each, known, _ in early if known is POSSIBLE} - sure | unseen
-        chosen = choose(points, wanted, pins=pins, silent=[])
+        chosen = choose(points, wanted, pins=pins, silent=[], now=NOW)
         if doubts and max(doubts) > max(sure, default=-99):
             assert isinstance(chosen, Unsettled)
             assert f"job{max(doubts)})" in chosen.problem.message
@@ -78,44 +79,56 @@ class TestChoice:
             assert isinstance(chosen, Problem)
 
     def test_a_point_of_the_very_moment_is_not_later(self) -> None:
-        assert choose([point(0), point(-1)], Wanted(moment=NOON), silent=[]) == point(0)
+        assert choose([point(0), point(-1)], Wanted(moment=NOON), silent=[], now=NOW) == point(0)
 
     def test_a_doubt_names_the_ways_on_and_they_lead_there(self) -> None:
         certain = replace(point(1), time=NOON + timedelta(microseconds=5))
         doubt = point(2, POSSIBLE)
-        chosen = choose([certain, doubt], Wanted(), silent=["paris"])
+        chosen = choose([certain, doubt], Wanted(), silent=["paris"], now=NOW)
         assert isinstance(chosen, Unsettled)
         assert chosen.problem.reason == "NewestPointUncertain"
         for way in ("backupJobRef job2", "backupJobRef job1", "pointInTime 2026-12-05T12:00:01Z"):
             assert way in chosen.problem.message
         moment = NOON + timedelta(seconds=1)
-        assert choose([certain, doubt], Wanted(moment=moment), silent=[]) == certain
-        assert choose([certain, doubt], Wanted(manifest="m1"), silent=[]) == certain
-        assert choose([certain, doubt], Wanted(manifest="m2"), silent=[]) == doubt
+        assert choose([certain, doubt], Wanted(moment=moment), silent=[], now=NOW) == certain
+        assert choose([certain, doubt], Wanted(manifest="m1"), silent=[], now=NOW) == certain
+        assert choose([certain, doubt], Wanted(manifest="m2"), silent=[], now=NOW) == doubt
 
     def test_what_a_backup_pinned_and_every_location_lacks_holds_nothing_up(self) -> None:
-        assert choose([point(1)], Wanted(), pins=[pin(2)], silent=[]) == point(1)
+        assert choose([point(1)], Wanted(), pins=[pin(2)], silent=[], now=NOW) == point(1)
 
     def test_a_named_point_is_taken_or_none(self) -> None:
         points = [point(1), point(2), point(3, UNCOMMITTED), point(4, POSSIBLE)]
-        assert choose(points, Wanted(manifest="m1"), silent=[]) == points[0]
-        assert choose(points, Wanted(manifest="m4"), silent=[]) == points[3]
-        assert choose(points, Wanted(manifest="m3"), pins=[pin(3)], silent=[]) == points[2]
+        assert choose(points, Wanted(manifest="m1"), silent=[], now=NOW) == points[0]
+        assert choose(points, Wanted(manifest="m4"), silent=[], now=NOW) == points[3]
+        assert choose(points, Wanted(manifest="m3"), pins=[pin(3)], silent=[], now=NOW) == points[2]
         for missing in ("m3", "m9"):
-            problem = choose(points, Wanted(manifest=missing), silent=[])
+            problem = choose(points, Wanted(manifest=missing), silent=[], now=NOW)
             assert isinstance(problem, Problem)
             assert problem.reason == "PointNotFound"
-            wait = choose(points, Wanted(manifest=missing), silent=["paris"])
+            wait = choose(points, Wanted(manifest=missing), silent=["paris"], now=NOW)
             assert isinstance(wait, Unsettled)
             assert "paris" in wait.problem.message
 
+    def test_what_is_dated_in_the_future_is_taken_only_by_name(self) -> None:
+        far = Wanted(moment=NOON + timedelta(days=900))
+        for ahead in (point(51), point(51, POSSIBLE)):
+            for wanted in (Wanted(), far):
+                assert choose([point(50), ahead], wanted, silent=[], now=NOW) == point(50)
+                unseen = [pin(51, "b")]
+                assert choose([point(50)], wanted, pins=unseen, silent=[], now=NOW) == point(50)
+            assert choose([ahead], Wanted(manifest="m51"), silent=[], now=NOW) == ahead
+        alone = choose([point(51)], Wanted(), silent=[], now=NOW)
+        assert isinstance(alone, Problem)
+        assert "backupJobRef" in alone.message
+
     def test_why_there_is_none_is_told_apart(self) -> None:
-        none = choose([point(1, UNCOMMITTED)], Wanted(), silent=[])
-        early = choose([point(1)], Wanted(moment=NOON), silent=[])
+        none = choose([point(1, UNCOMMITTED)], Wanted(), silent=[], now=NOW)
+        early = choose([point(1)], Wanted(moment=NOON), silent=[], now=NOW)
         assert isinstance(none, Problem)
         assert isinstance(early, Problem)
         assert (none.reason, early.reason) == ("NoRecoveryPoint", "NoPointThatEarly")
         assert "2026-12-05T13:00:00Z" in early.message
-        asked_again = choose([], Wanted(), silent=["paris"])
+        asked_again = choose([], Wanted(), silent=["paris"], now=NOW)
         assert isinstance(asked_again, Unsettled)
         assert asked_again.problem.reason == "NoRecoveryPoint"

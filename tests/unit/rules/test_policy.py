@@ -96,6 +96,18 @@ class TestStatus:
         assert status.copies == "3/3"
         assert condition(status, "Protected")[0] is ConditionStatus.TRUE
 
+    def test_a_point_that_is_dated_in_the_future_is_no_newer_than_its_end(self) -> None:
+        ahead = completed("ahead", -30, "a", "b", "c")
+        far = {"pointTime": NOON + timedelta(days=900)}
+        ahead = backup("ahead", status={**ahead.status.dump(), **far})
+        status = assess(ahead, completed("new", -1, "a", "b", "c"))
+        assert status.newest_point is not None
+        assert status.newest_point.backup_job == "new"
+        told = {"newestPoint": {**status.newest_point.dump(), "time": NOON + timedelta(days=900)}}
+        facts = Facts((), LOCATIONS, [completed("new", -1, "a")], ("v", NOON - timedelta(days=1)))
+        after = rules.assess(policy(status=told), facts, now=NOON)
+        assert after.newest_point == status.newest_point
+
     def test_a_copy_at_a_location_that_is_gone_counts_no_longer(self) -> None:
         locations = {name: LOCATIONS[name] for name in "bc"}
         status = assess(completed("new", -1, "a", "b", "c"), locations=locations)
@@ -198,7 +210,7 @@ class TestOrders:
         jobs = [
             backup(
                 f"b{number}",
-                status={**status, "pointTime": moment, "locations": rows},
+                status={**status, "pointTime": moment, "completedAt": moment, "locations": rows},
                 meta={"creationTimestamp": moment},
             )
             for number in range(rules.HISTORY + 2)

@@ -60,11 +60,20 @@ def test_weeks_begin_on_monday_and_belong_to_the_year_of_their_thursday() -> Non
     """2026-12-28 to 2027-01-03 is one week: 2026-W53."""
     points = at("2027-01-04T00:00", "2027-01-03T23:59", "2026-12-28T00:00", "2026-12-27T23:59")
     wish = Kept(keep_last=1, weekly=3)
-    assert kept(decide(points, wish)) == [
+    assert kept(keep(points, wish, now=points[0].time, grace=DAY)) == [
         "2027-01-04T00:00",
         "2027-01-03T23:59",
         "2026-12-27T23:59",
     ]
+
+
+def test_what_is_dated_in_the_future_stays_and_pushes_out_nothing() -> None:
+    past = at("2026-12-07T09:05", "2026-12-07T08:00", "2026-12-06T08:00", "2026-12-05T08:00")
+    ahead = at("2999-01-01T00:00", "2026-12-07T09:06")
+    wish = Kept(keep_last=1, daily=2, point_in_time_seconds=60)
+    decisions = decide([*past, *ahead], wish)
+    assert decisions[2:] == decide(past, wish)
+    assert [decision.reasons for decision in decisions[:2]] == [(Reason.AHEAD,)] * 2
 
 
 def test_days_are_those_of_utc() -> None:

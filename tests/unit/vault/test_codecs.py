@@ -244,6 +244,14 @@ def test_manifests() -> None:
         open_body(OTHER, name, data)
 
 
+@pytest.mark.parametrize("year", [1, 1969, 3000, 9999])
+@pytest.mark.parametrize("field", ["scheduled_at", "started_at", "point_time"])
+def test_moments_that_no_status_can_hold_are_refused(field: str, year: int) -> None:
+    plain = msgspec.structs.replace(PLAIN, **{field: DAY.replace(year=year)})
+    with pytest.raises(VaultDamageError, match="makes no sense"):
+        read_plain(*encode_manifest(KEYRING, plain, BODY, SALT))
+
+
 def test_a_plain_part_that_would_fill_its_readers_memory_is_neither_written_nor_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

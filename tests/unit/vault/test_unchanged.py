@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 FILES = {b"d/one": b"the first", b"d/two": b"the other", b"large": rng(3)(600_000)}
 
 
-def again(world: World, source: MemorySource, *, paranoid: bool = False) -> BackupResult:
+def again(
+    world: World, source: MemorySource, *, paranoid: bool = False, year: int = 2027
+) -> BackupResult:
     source.reads.clear()
-    moment = datetime(2027, 1, 2 if paranoid else 1, tzinfo=UTC)
-    job = JobFacts(f"again-{moment.day}", "studio", "again", moment)
+    moment = datetime(year, 1, 2 if paranoid else 1, tzinfo=UTC)
+    job = JobFacts(f"again-{moment:%Y%d}", "studio", "again", moment)
     return backup(
         world.vault(),
         job,
@@ -107,3 +109,12 @@ def test_paranoid_sees_what_no_mark_shows(world: World, source: MemorySource) ->
     assert bring_back(world).files == FILES
     again(world, source, paranoid=True)
     assert bring_back(world).files == FILES | {b"large": changed}
+
+
+def test_a_point_that_is_dated_in_the_future_is_believed_nothing(
+    world: World, source: MemorySource
+) -> None:
+    """A worker that lied once must not be believed by every backup for years."""
+    again(world, MemorySource({}), year=2999)
+    again(world, source)
+    assert source.reads == []

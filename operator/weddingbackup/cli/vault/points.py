@@ -1,11 +1,12 @@
 """Which recovery point a person means: `latest`, or the beginning of its name."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import click
 
 from weddingbackup.cli.vault import text
-from weddingbackup.rules.points import Standing
+from weddingbackup.rules.points import Standing, is_ahead
 from weddingbackup.stores.api import Store
 from weddingbackup.vault.catalog import Catalog, Point, catalog, merge
 
@@ -34,8 +35,9 @@ def look(stores: Sequence[Store], *, thoroughly: bool = False) -> Catalog:
 def find(stores: Sequence[Store], wanted: str) -> Point:
     """The point that is meant; what is not certain about it, and which are newer, is said.
 
-    `latest` is the newest that is committed or possible. Where there is none, since locations lost
-    their copies, it is the newest that is left: its bytes are verified like all others.
+    `latest` is the newest that is committed or possible, and not dated in the future. Where there is
+    none, since locations lost their copies, it is the newest that is left: its bytes are verified like
+    all others.
 
     Raises:
         click.ClickException: there is none, or several begin so.
@@ -59,7 +61,9 @@ def select(known: Sequence[Point], wanted: str) -> Point:
         click.ClickException: none is called so, or several are.
     """
     if wanted == LATEST:
-        return next((p for p in known if p.standing is not Standing.UNCOMMITTED), known[0])
+        now = datetime.now(UTC)
+        likely = [p for p in known if p.standing is not Standing.UNCOMMITTED] or known
+        return next((p for p in likely if not is_ahead(p.time, now)), likely[0])
     found = [p for p in known if wanted in {p.manifest, p.plain.job_name}]
     found = found or [p for p in known if p.sha256.startswith(wanted)]
     if len(found) != 1:
