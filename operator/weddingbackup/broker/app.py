@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from http import HTTPStatus
 from itertools import islice
 from typing import Annotated, Any, Protocol
@@ -17,6 +18,7 @@ from weddingbackup.broker.keeping import Keeping, Vaulted
 from weddingbackup.broker.manifests import Announcements
 from weddingbackup.broker.rows import Databases
 from weddingbackup.broker.scope import Authority, RefusedError, Scope
+from weddingbackup.broker.spending import Spending
 from weddingbackup.broker.turns import Turns
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.broker import (
@@ -82,6 +84,7 @@ def create_app(  # noqa: C901  one route after the other
     asking: Counter[str] = Counter()
     busy, organisations = Counter[str](), Counter[str]()
     held: Counter[str] = Counter()
+    spending = Spending()
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -139,7 +142,7 @@ def create_app(  # noqa: C901  one route after the other
         if any(allow.moves_data(get.name) for get in wanted.gets):
             await turns.require(order, scope)
         puts, gets = await asyncio.gather(
-            _per_location(scope, wanted.puts, keeping, _puts),
+            _per_location(scope, wanted.puts, keeping, partial(_puts, spending)),
             _per_location(scope, wanted.gets, keeping, _gets),
         )
         _log.info(
@@ -248,11 +251,12 @@ async def _per_location(
     return [answers[number] for number in range(len(wanted))]
 
 
-def _puts(scope: Scope, vaulted: Vaulted, wanted: list[Put]) -> list[Answer]:
+def _puts(spending: Spending, scope: Scope, vaulted: Vaulted, wanted: list[Put]) -> list[Answer]:
     def intent(put: Put) -> PutIntent:
         if vaulted.binds_md5 and put.md5 is None:
             raise RefusedError(RefusalCode.BAD_REQUEST, f"{vaulted.location} needs the MD5 as well")
         allow.put(scope, put)
+        spending.charge(scope, put)
         md5 = bytes.fromhex(put.md5) if put.md5 else None
         return PutIntent(put.name, put.size, bytes.fromhex(put.sha256), md5)
 

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -136,7 +136,7 @@ class KubernetesAuthority:
         backup = BackupJob.model_validate(_there(body))
         identity.backup_under_way(owner, job, backup)
         organisation = await organisations.read(self._cluster, owner.namespace)
-        return await self._scope(
+        scope = await self._scope(
             _Bearer(pod, job, owner, organisation),
             organisation,
             backup.spec.policy_ref.name,
@@ -144,6 +144,12 @@ class KubernetesAuthority:
             purpose=Purpose.BACKUP,
             quorum=backup.status.quorum or 0,
             sources={row.name: row.data_class for row in backup.status.sources},
+        )
+        return replace(
+            scope,
+            started_at=backup.status.started_at or scope.started_at,
+            quota=backup.status.quota,
+            lacks={row.name: row.lacks for row in backup.status.locations},
         )
 
     async def _recovery(self, pod: Reference, job: Reference, owner: Reference) -> Scope:

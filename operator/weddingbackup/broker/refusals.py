@@ -37,6 +37,7 @@ _STATUS: Mapping[RefusalCode, HTTPStatus] = {
     RefusalCode.BAD_REQUEST: HTTPStatus.BAD_REQUEST,
     RefusalCode.WAITS: HTTPStatus.TOO_EARLY,
     RefusalCode.TOO_MUCH: HTTPStatus.TOO_MANY_REQUESTS,
+    RefusalCode.QUOTA_EXCEEDED: HTTPStatus.FORBIDDEN,
     RefusalCode.SOURCE_FAILED: HTTPStatus.UNPROCESSABLE_ENTITY,
     RefusalCode.SOURCE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
 
+from weddingbackup.resources.backup_job import QuotaStatus
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.broker import Refusal, RefusalCode
 from weddingbackup.resources.common import DataClass
@@ -37,6 +39,9 @@ class Scope:
         quorum: of a backup.
         sources: those that the job reads or writes, with their class.
         waits_for: the stage that the job waited for when it was looked up; see `turns`.
+        started_at: when the job was admitted.
+        quota: what its organisation may still store; None where there is no limit.
+        lacks: bytes by location of the vault that the location has still to get; see `spending`.
     """
 
     purpose: Purpose
@@ -55,6 +60,9 @@ class Scope:
     quorum: int
     sources: Mapping[str, DataClass]
     waits_for: DataClass | None = None
+    started_at: datetime = datetime.min.replace(tzinfo=UTC)
+    quota: QuotaStatus | None = None
+    lacks: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.owner.name}"

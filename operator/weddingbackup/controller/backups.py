@@ -7,7 +7,7 @@ once. Where the operator can be killed, a comment says how the next reconcile go
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from weddingbackup.controller import access, broker, commits, turns, workers
+from weddingbackup.controller import access, broker, commits, measures, turns, workers
 from weddingbackup.controller.context import Context
 from weddingbackup.controller.workers import NameTakenError, UnmadeError
 from weddingbackup.kube import jobs, organisations, registry
@@ -19,6 +19,7 @@ from weddingbackup.resources.backup_job import (
     BackupJob,
     LocationStatus,
     Phase,
+    QuotaStatus,
     Status,
     WorkerJob,
 )
@@ -90,40 +91,51 @@ async def _start(context: Context, backup: BackupJob) -> Status:
     if isinstance(answer, Problem):
         return rules.waiting(backup, answer, now=now)
     organisation = await organisations.read(context.cluster, backup.metadata.namespace or "")
-    if problem := await _over_quota(context, organisation):
-        return rules.waiting(backup, problem, now=now)
     vault = await _vault(context, backup, organisation)
     if vault is None:
         problem = Problem("PolicyNotReady", "The policy's vault has not been founded yet.")
         return rules.waiting(backup, problem, now=now)
+    quota = await _over_quota(context, organisation)
+    if isinstance(quota, Problem):
+        return rules.waiting(backup, quota, now=now)
     # The plan is written before its Job is made. Killed after the write: the next reconcile finds phase
     # Running without a Job, and makes it with the same locations, sources and quorum.
     return answer.model_copy(
         update={
             "vault": VaultStatus(id=vault.kit.vault_id, prefix=vault.kit.prefix),
             "job": WorkerJob(name=_job_name(backup)),
+            "quota": quota,
+            "locations": [
+                row.model_copy(update={"lacks": vault.measured.lacks(row.name)})
+                for row in answer.locations
+            ],
         }
     )
 
 
-async def _over_quota(context: Context, organisation: Organisation) -> Problem | None:
+async def _over_quota(context: Context, organisation: Organisation) -> Problem | QuotaStatus | None:
+    """Why a backup has to wait, or what it may store, or that nothing limits it."""
     try:
         limits = quotas.read(organisation.annotations, context.platform.quotas)
     except quotas.QuotaError as error:
         return Problem(quotas.EXCEEDED, str(error))
     cluster, namespace = context.cluster, organisation.namespace
-    backups, recoveries, stored = list[Object](), list[Object](), 0
+    rows = await registry.account(cluster, context.home, organisation.uid)
+    bodies = await cluster.list(BACKUPS, namespace, fields={"status.phase": "Running"})
+    backups = [BackupJob.model_validate(body) for body in bodies]
+    recoveries = list[Object]()
     if limits.jobs is not None:
-        backups = await cluster.list(BACKUPS, namespace, fields={"status.phase": "Running"})
         recovering = {"status.phase": "Recovering"}
         recoveries = await cluster.list(REQUESTS, namespace, fields=recovering)
+    running = [backup.metadata.uid for backup in backups]
     if limits.bytes is not None:
-        stored = await registry.stored(cluster, context.home, organisation.uid)
-    return quotas.no_room(
+        rows = await measures.left_behind(context, rows, running)
+    return quotas.admit(
         limits,
-        [BackupJob.model_validate(body) for body in backups],
+        backups,
         [RecoveryRequest.model_validate(body) for body in recoveries],
-        stored,
+        stored=sum(row.bytes for row in rows.values()),
+        unmeasured={*running, *(uid for row in rows.values() for uid in row.began)},
     )
 
 
@@ -200,6 +212,8 @@ async def _make_job(context: Context, backup: BackupJob, status: Status) -> Stat
         )
         return rules.failed(backup, problem, now=now)
     where = await broker.access(context)
+    # Before there is a worker: what it stores is looked for whatever becomes of the BackupJob and its policy.
+    await registry.begin(context.cluster, context.home, vault, backup.metadata.uid)
     body = _build(context, backup, policy, sources, placed, where)
     uid = await workers.create_suspended(context, body)
     made = WorkerJob(name=_job_name(backup), uid=uid or "")

@@ -25,6 +25,7 @@ class Context:
         now: the clock, which a test may set.
         locks: one an object, so that a timer and an event never decide on it at the same time.
         lines: who waits for a Job in the operator's namespace, by what shares a bound there.
+        listings: of vaults, that go on behind a reconcile; see `measures`.
     """
 
     cluster: Cluster
@@ -33,6 +34,7 @@ class Context:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     locks: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
     lines: dict[str, Line] = field(default_factory=dict)
+    listings: dict[str, tuple[str, asyncio.Task[int | None]]] = field(default_factory=dict)
 
     @property
     def home(self) -> str:

@@ -19,6 +19,7 @@ from weddingbackup.kube.organisations import Organisation
 from weddingbackup.resources import names
 from weddingbackup.resources.backup_database import BackupDatabase
 from weddingbackup.resources.backup_job import BackupJob, Reason
+from weddingbackup.resources.backup_job import Phase as BackupPhase
 from weddingbackup.resources.wedding_backup_policy import (
     Loss,
     Phase,
@@ -54,6 +55,7 @@ async def reconcile(context: Context, body: Object) -> bool:
     except VaultError as error:
         problem = Problem("VaultDamaged", f"The Secret with the vault's keys is damaged: {error}")
         return not await context.publish(POLICIES, body, rules.blocked(policy, problem, now=now))
+    rows = await registry.account(context.cluster, context.home, organisation.uid)
     every = await backups.of_policy(context, policy.metadata.namespace, policy.metadata.name)
     jobs = rules.of_vault(every, vault.kit.vault_id)
     facts = rules.Facts(
@@ -74,10 +76,20 @@ async def reconcile(context: Context, body: Object) -> bool:
         ),
     )
     status = rules.assess(policy, facts, now=now)
-    stored = await measures.stored(
-        context, facts.locations, vault, rules.holders(status, jobs), status
+    measured = await measures.stored(
+        context,
+        facts.locations,
+        vault,
+        status,
+        rows.get(vault.secret, registry.Row()).began,
+        under_way=any(job.status.phase is BackupPhase.RUNNING for job in jobs),
     )
-    status = status.model_copy(update={"stored_bytes": stored or status.stored_bytes})
+    status = status.model_copy(
+        update={
+            "stored_bytes": measured.bytes or status.stored_bytes,
+            "stored_unlisted": measured.unlisted[:32],
+        }
+    )
     if status.dump() != policy.status.dump():
         # First the word, then the deed: a backup that is ordered goes by the placement that status tells.
         await context.publish(POLICIES, body, status)

@@ -10,7 +10,7 @@ list Secrets, and vaults outlive the policies that they could be found by.
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,9 +21,10 @@ from pydantic import Field, ValidationError
 from weddingbackup.kube import organisations
 from weddingbackup.kube.client import SECRETS, Cluster, ConflictError, Object
 from weddingbackup.resources import names
-from weddingbackup.resources.base import Model, Time
+from weddingbackup.resources.base import Model
 from weddingbackup.resources.recovery_kit import KitRecord
 from weddingbackup.rules import kits
+from weddingbackup.rules.measures import Measured
 from weddingbackup.vault.kit import Kit
 
 _KEY = "kit.json"
@@ -37,15 +38,15 @@ _PREFIX = f"{names.GROUP}/vault-prefix"
 """The vault's place, beside its id: told without the keys, which a damaged Secret has no more."""
 
 
-class Measured(Model):
-    """What a vault was last seen to take."""
+class Row(Model):
+    """What counts of one vault in its organisation's account."""
 
-    bytes: Annotated[int, Field(ge=0)] | None = None
-    """At one location; every copy takes as much."""
-    state: str = ""
-    """What the vault had come to by then: another one asks for another look."""
-    failed_at: Time | None = None
-    """When a later look told nothing; absent where there was none."""
+    bytes: Annotated[int, Field(ge=0)] = 0
+    """What it takes at each location."""
+    began: list[str] = Field(default_factory=list)
+    """UIDs of BackupJobs that were let in since it was last looked at; what they store is not in `bytes`."""
+    settled: bool = True
+    """Whether another look would tell the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,35 +199,96 @@ async def record(cluster: Cluster, home: str, secret: str, told: KitRecord) -> b
     return await cluster.patch(SECRETS, secret, home, patch) is not None
 
 
-async def measure(cluster: Cluster, home: str, vault: Registered, measured: Measured) -> None:
+async def secret(cluster: Cluster, home: str, name: str) -> Object | None:
+    """A vault's Secret, by its name."""
+    return await cluster.get(SECRETS, name, home)
+
+
+async def measure(
+    cluster: Cluster, home: str, vault: Registered, measured: Measured, began: Collection[str]
+) -> None:
     """Write down what a vault takes, for itself and for the sum of its organisation.
 
     Killed in between, it is measured again.
+
+    Args:
+        cluster: the API server.
+        home: the operator's namespace.
+        vault: the vault.
+        measured: what was seen.
+        began: UIDs of the BackupJobs that had begun, and ended, before the look.
     """
-    if measured.bytes is not None:
-        size = base64.b64encode(str(measured.bytes).encode()).decode()
-        await _account(cluster, home, vault.organisation, {vault.secret: size})
+
+    def looked(row: Row) -> Row:
+        return Row(
+            bytes=row.bytes if measured.bytes is None else measured.bytes,
+            began=[uid for uid in row.began if uid not in began],
+            settled=measured.settled,
+        )
+
+    # The account last: a mark that stays too long costs a look, and one that is lost hides what was stored.
     patch = {"metadata": {"annotations": {_MEASURED: measured.to_json()}}}
-    await cluster.patch(SECRETS, vault.secret, home, patch)
+    if (
+        await cluster.patch(SECRETS, vault.secret, home, patch) is not None
+    ):  # else it was erased meanwhile
+        await _account(cluster, home, vault, looked)
 
 
-async def stored(cluster: Cluster, home: str, uid: str) -> int:
-    """The bytes that all vaults of an organisation take at each location, also those of policies that are gone.
+async def begin(cluster: Cluster, home: str, vault: Registered, backup: str) -> None:
+    """Write down that a BackupJob is about to store in a vault, so that the vault is looked at after it."""
+
+    def begun(row: Row) -> Row:
+        began = list(dict.fromkeys([*row.began, backup]))
+        return row.model_copy(update={"began": began, "settled": False})
+
+    await _account(cluster, home, vault, begun)
+
+
+async def account(cluster: Cluster, home: str, uid: str) -> dict[str, Row]:
+    """What counts of all vaults of an organisation, also those of policies that are gone.
 
     Args:
         cluster: the API server.
         home: the operator's namespace.
         uid: that of the organisation's namespace.
+
+    Returns:
+        the rows by the names of the vaults' Secrets.
     """
-    account = await cluster.get(SECRETS, _account_name(uid), home)
-    sizes = ((account or {}).get("data") or {}).values()
-    return sum(int(base64.b64decode(size)) for size in sizes)
+    return _rows(await cluster.get(SECRETS, _account_name(uid), home))
 
 
-async def _account(cluster: Cluster, home: str, uid: str, sizes: dict[str, str | None]) -> None:
-    name, patch = _account_name(uid), {"data": sizes}
-    if await cluster.patch(SECRETS, name, home, patch) is not None or not any(sizes.values()):
-        return
+def _rows(body: Object | None) -> dict[str, Row]:
+    data = ((body or {}).get("data") or {}).items()
+    return {name: _row(base64.b64decode(row)) for name, row in data}
+
+
+def _row(text: bytes) -> Row:
+    """A row; of an older operator it says no more than how many bytes."""
+    return Row(bytes=int(text)) if text.isdigit() else Row.model_validate_json(text)
+
+
+async def _account(
+    cluster: Cluster, home: str, vault: Registered, change: Callable[[Row], Row]
+) -> None:
+    """Change a vault's row in its organisation's account."""
+    name = _account_name(vault.organisation)
+    while True:
+        body = await cluster.get(SECRETS, name, home) or await _open_account(
+            cluster, home, vault.organisation
+        )
+        row = change(_rows(body).get(vault.secret, Row()))
+        patch = {
+            "metadata": {"resourceVersion": body["metadata"]["resourceVersion"]},
+            "data": {vault.secret: base64.b64encode(row.to_json().encode()).decode()},
+        }
+        with suppress(ConflictError):  # another policy's reconcile has just written
+            if await cluster.patch(SECRETS, name, home, patch) is not None:
+                return
+
+
+async def _open_account(cluster: Cluster, home: str, uid: str) -> Object:
+    name = _account_name(uid)
     body = {
         "apiVersion": SECRETS.api_version,
         "kind": SECRETS.kind,
@@ -237,9 +299,10 @@ async def _account(cluster: Cluster, home: str, uid: str, sizes: dict[str, str |
             "annotations": {_NAMESPACE_UID: uid},
         },
     }
-    with suppress(ConflictError):  # another policy's reconcile has just made it
-        await cluster.create(SECRETS, body)
-    await cluster.patch(SECRETS, name, home, patch)
+    try:
+        return await cluster.create(SECRETS, body)
+    except ConflictError:  # another policy's reconcile has just made it
+        return await cluster.get(SECRETS, name, home) or body
 
 
 def _account_name(uid: str) -> str:
@@ -306,7 +369,7 @@ async def destroy(cluster: Cluster, home: str, *, namespace: str, policy: str) -
     uid = (await organisations.read(cluster, namespace)).uid
     name = secret_name(uid, policy)
     await cluster.delete(SECRETS, name, home)
-    await _account(cluster, home, uid, {name: None})
+    await cluster.patch(SECRETS, _account_name(uid), home, {"data": {name: None}})
 
 
 async def replace_kit(cluster: Cluster, home: str, secret: Object, kit: Kit) -> bool:

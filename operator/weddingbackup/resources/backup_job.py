@@ -1,7 +1,7 @@
 """BackupJob: one backup of one policy."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -71,6 +71,8 @@ class LocationStatus(Model):
     """How long that took."""
     message: Annotated[str, Field(max_length=1024)] | None = None
     """What went wrong there."""
+    lacks: Annotated[int, Field(ge=0)] = 0
+    """Bytes of the vault that other locations held and this one did not when the backup began. It may be sent so much beside what the quota leaves."""
 
 
 class SourceStatus(Model):
@@ -132,6 +134,28 @@ class WorkerJob(Model):
     """How many pods it has tried."""
 
 
+MOST_BESIDE: Final = 512
+"""Backups of one organisation that a limit on bytes bears at once."""
+
+
+class QuotaStatus(Model):
+    """What the organisation's limit on bytes left for this backup."""
+
+    limit: Annotated[int, Field(ge=0)]
+    """Bytes that the organisation's vaults may take at each location."""
+    stored: Annotated[int, Field(ge=0)]
+    """Bytes that they took when this backup began."""
+    beside: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=MOST_BESIDE)] = (
+        Field(default_factory=list)
+    )
+    """UIDs of BackupJobs that what was measured by then does not count: they share what is left."""
+
+    @property
+    def left(self) -> int:
+        """Bytes that may be new."""
+        return max(0, self.limit - self.stored)
+
+
 class Status(KindStatus):
     """How far the backup is, and what came of it."""
 
@@ -147,6 +171,8 @@ class Status(KindStatus):
     """One row a location."""
     committed_copies: Annotated[str, Field(max_length=16)] | None = None
     """Locations that hold it, out of those it was meant for, for example 5/5."""
+    quota: QuotaStatus | None = None
+    """What the limit on bytes left for it, which the broker holds it to; absent where there is no limit."""
     sources: Annotated[list[SourceStatus], Field(max_length=16), keyed_by("name")] = Field(
         default_factory=list
     )

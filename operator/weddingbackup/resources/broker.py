@@ -23,6 +23,8 @@ MOST_SIGNATURES: Final = 256
 """Requests signed in one go, at most."""
 LARGEST_MANIFEST: Final = 4 << 20
 """Bytes of a manifest, at most."""
+LARGEST_OBJECT: Final = 32 << 20
+"""Bytes of any other object, at most: a pack has 20 MiB and an index no more than 25 (vault/limits.py)."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -49,6 +51,8 @@ class RefusalCode(StrEnum):
     """Not yet: it moves data, and an earlier stage of the recovery is not over."""
     TOO_MUCH = "TooMuch"
     """Larger, or more at once, than the broker takes from one worker."""
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    """The backup would store more than its organisation may: trying again cannot help."""
     SOURCE_FAILED = "SourceFailed"
     """The shared database: trying again cannot help."""
     SOURCE_UNAVAILABLE = "SourceUnavailable"
@@ -69,7 +73,7 @@ class Put(Model):
 
     location: LocationName
     name: Name
-    size: Annotated[int, Field(ge=0, lt=2**40)]
+    size: Annotated[int, Field(ge=0, le=LARGEST_OBJECT)]
     sha256: Sha256
     md5: Md5 | None = None
     """Needed where the location's `binds_md5` says so."""

@@ -498,7 +498,11 @@ class Status(KindStatus):
     last_manual_generation: Annotated[int, Field(ge=0)] | None = None
     """The newest generation of the policy that was looked at for it: only a later edit can ask anew."""
     stored_bytes: Annotated[int, Field(ge=0)] | None = None
-    """Bytes that its vault takes at one location, as last listed there; every copy takes as much."""
+    """Bytes that its vault takes at the location where it takes the most, as last listed."""
+    stored_unlisted: Annotated[
+        list[Annotated[str, Field(max_length=253)]], Field(max_length=32)
+    ] = Field(default_factory=list)
+    """The first of the locations whose last listing did not end: they count as they last did, and are listed again."""
     last_check: Check | None = None
     """The last look at the vault's copies."""
     check_waits: Annotated[str, Field(max_length=1024)] | None = None

@@ -1,14 +1,15 @@
 """What one organisation may use: annotations of its namespace, or else the fleet's defaults.
 
 Three limits: jobs at once, bytes that its vaults take at each location, and locations a policy. A limit
-that nobody can read lets nothing pass: it was meant to hold something back.
+that nobody can read lets nothing pass: it was meant to hold something back. Who has bytes left is admitted,
+and held by the broker to what is left (broker/spending.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from weddingbackup.resources import names
-from weddingbackup.resources.backup_job import BackupJob
+from weddingbackup.resources.backup_job import MOST_BESIDE, BackupJob, QuotaStatus
 from weddingbackup.resources.backup_job import Phase as BackupPhase
 from weddingbackup.resources.quantity import quantity
 from weddingbackup.resources.recovery_request import Phase as RecoveryPhase
@@ -61,13 +62,15 @@ def too_many_copies(policy: WeddingBackupPolicy, quotas: Quotas) -> Problem | No
     )
 
 
-def no_room(
+def admit(
     quotas: Quotas,
     backups: Sequence[BackupJob],
     recoveries: Sequence[RecoveryRequest],
+    *,
     stored: int,
-) -> Problem | None:
-    """Whether another backup of an organisation has to wait.
+    unmeasured: Collection[str],
+) -> Problem | QuotaStatus | None:
+    """Why another backup of an organisation has to wait, or what it may store; None: as much as it likes.
 
     Recoveries count and never wait; those in an emergency do not even count.
 
@@ -76,6 +79,7 @@ def no_room(
         backups: its BackupJobs.
         recoveries: its RecoveryRequests.
         stored: bytes that its vaults take at each location, also those that policies left behind.
+        unmeasured: UIDs of BackupJobs that may have stored what is not in `stored`.
     """
     running = sum(backup.status.phase is BackupPhase.RUNNING for backup in backups) + sum(
         recovery.status.phase is RecoveryPhase.RECOVERING
@@ -88,15 +92,36 @@ def no_room(
             f"{running} jobs of this namespace are under way, and it may have {quotas.jobs} at once; "
             f"this backup starts when one has ended. An administrator can raise {JOBS} on the Namespace.",
         )
-    if quotas.bytes is not None and stored >= quotas.bytes:
+    if quotas.bytes is None:
+        return None
+    if stored >= quotas.bytes:
         return Problem(
             EXCEEDED,
             f"The vaults of this namespace take {stored} bytes at each location, those that deleted policies "
-            f"left behind too, and it may have {quotas.bytes}: erase policies that are needed no more "
-            "(retention.deletionPolicy Erase, then delete them; make one that is gone again under its "
-            f"name), or have an administrator raise {BYTES} on the Namespace.",
+            f"left behind too, and it may have {quotas.bytes}: {_ADVICE}",
         )
-    return None
+    if len(unmeasured) > MOST_BESIDE:
+        return Problem(
+            EXCEEDED,
+            f"{len(unmeasured)} backups of this namespace are under way or not measured yet, of which a limit "
+            f"on bytes bears {MOST_BESIDE}; this backup starts when they are.",
+        )
+    return QuotaStatus(limit=quotas.bytes, stored=stored, beside=sorted(unmeasured))
+
+
+def exhausted(found: QuotaStatus) -> Problem:
+    """Why a backup that was admitted is granted nothing more."""
+    return Problem(
+        EXCEEDED,
+        f"The vaults of this namespace took {found.stored} bytes at each location when this backup began, "
+        f"and may take {found.limit}; with it, and others that began since, they would take more: {_ADVICE}",
+    )
+
+
+_ADVICE = (
+    "erase policies that are needed no more (retention.deletionPolicy Erase, then delete them; make one "
+    f"that is gone again under its name), or have an administrator raise {BYTES} on the Namespace."
+)
 
 
 def _limit(found: Mapping[str, str], key: str, default: int | None) -> int | None:

@@ -30,7 +30,7 @@ from weddingbackup.stores.errors import (
 from weddingbackup.stores.retry import Retry
 from weddingbackup.stores.wire import Wire
 from weddingbackup.stores.wirestore import WireStore
-from weddingbackup.vault.errors import VaultDamageError
+from weddingbackup.vault.errors import QuorumError, VaultDamageError
 from weddingbackup.vault.format import check_format
 from weddingbackup.vault.keyring import DataKey, Keyring
 from weddingbackup.vault.names import FORMAT, SNAPSHOTS
@@ -68,7 +68,8 @@ def opened(
             time that the broker takes does not count.
 
     Raises:
-        BrokerError: the broker refused, or stayed away.
+        BrokerError: the broker refused, or stayed away; also where no quorum was reached because the
+            organisation's quota is used up.
         RefusedError: the broker has another vault for this worker than the task.
         vault.errors.RefusedError: all locations hold another vault, or a newer format.
     """
@@ -95,7 +96,12 @@ def opened(
             return BrokeredStore(BrokerGrants(signer, client, location), wire, client, patience)
 
         stores = open_all({name: partial(store, name) for name in wanted})
-        yield Vault.open(keyring, opening.founding, stores)
+        try:
+            yield Vault.open(keyring, opening.founding, stores)
+        except QuorumError:
+            if signer.exceeded is not None:  # why no location took more, and nothing to try again
+                raise BrokerError(signer.exceeded) from None
+            raise
 
 
 def _keyring(opening: Opening) -> Keyring:
@@ -147,9 +153,13 @@ class Signer:
     """Asks for signatures for all locations: whoever has its turn asks for all that wait.
 
     So there is one request under way at most, and what waits is no more than the threads that ask.
+
+    Attributes:
+        exceeded: what the broker said when the organisation had no room left.
     """
 
     client: Client
+    exceeded: Refusal | None = None
     _waiting: deque[_Ticket] = field(default_factory=deque)
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -190,6 +200,8 @@ class Signer:
             return
         for (ticket, _), each in zip([*puts, *gets], [*answer.puts, *answer.gets], strict=True):
             ticket.answer = each
+            if each.refusal is not None and each.refusal.code is RefusalCode.QUOTA_EXCEEDED:
+                self.exceeded = each.refusal
 
 
 def _signed(ticket: _Ticket) -> SignedRequest:

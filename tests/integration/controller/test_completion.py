@@ -240,7 +240,8 @@ def size_of(home: Home, location: str) -> int:
 async def account(home: Home) -> int:
     """The bytes that count for the organisation."""
     organisation = await organisations.read(home.cluster, home.namespace)
-    return await registry.stored(home.cluster, home.context.home, organisation.uid)
+    rows = await registry.account(home.cluster, home.context.home, organisation.uid)
+    return sum(row.bytes for row in rows.values())
 
 
 async def put_pack(home: Home, where: str) -> None:

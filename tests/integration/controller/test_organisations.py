@@ -21,6 +21,7 @@ from weddingbackup.kube.client import (
 )
 from weddingbackup.resources import broker, names, tasks
 from weddingbackup.rules import quotas
+from weddingbackup.rules.measures import Measured
 from weddingbackup.rules.quotas import Quotas
 
 pytestmark = pytest.mark.integration
@@ -39,14 +40,15 @@ async def measure(home: Home, policy: str, size: int) -> None:
     """As if this policy's vault had been listed, and took so many bytes."""
     vault = await home.vault(policy)
     assert vault is not None
-    measured = registry.Measured(bytes=size)
-    await registry.measure(home.cluster, home.context.home, vault, measured)
+    measured = Measured(at={home.full("a"): size}, looked_at=datetime.now(UTC))
+    await registry.measure(home.cluster, home.context.home, vault, measured, ())
 
 
 async def stored(home: Home) -> int:
     """The bytes that count for an organisation."""
     organisation = await organisations.read(home.cluster, home.namespace)
-    return await registry.stored(home.cluster, home.context.home, organisation.uid)
+    rows = await registry.account(home.cluster, home.context.home, organisation.uid)
+    return sum(row.bytes for row in rows.values())
 
 
 class TestSideBySide:

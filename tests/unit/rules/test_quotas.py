@@ -5,9 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.rules.facts import backup, policy, request, running
+from weddingbackup.resources.backup_job import MOST_BESIDE, QuotaStatus
 from weddingbackup.resources.quantity import quantity
 from weddingbackup.rules import quotas
-from weddingbackup.rules.quotas import Quotas, no_room, read, too_many_copies
+from weddingbackup.rules.quotas import Quotas, admit, read, too_many_copies
+from weddingbackup.rules.workload import Problem
 
 
 @pytest.mark.parametrize(
@@ -52,19 +54,31 @@ WAITING = backup()
     ],
 )
 def test_jobs_at_once(jobs: int | None, backups: Any, recoveries: Any, *, fits: bool) -> None:
-    problem = no_room(Quotas(jobs=jobs), backups, recoveries, 0)
+    problem = admit(Quotas(jobs=jobs), backups, recoveries, stored=0, unmeasured=())
     assert (problem is None) is fits
-    if problem is not None:
+    if isinstance(problem, Problem):
         assert (problem.reason, "quota-jobs" in problem.message) == ("QuotaExceeded", True)
 
 
 def test_bytes_are_those_of_all_vaults_together() -> None:
-    limits = Quotas(bytes=10)
-    assert no_room(limits, [], [], 9) is None
-    problem = no_room(limits, [], [], 10)
-    assert problem is not None
+    def answer(limit: int | None, stored: int, *unmeasured: str) -> Problem | QuotaStatus | None:
+        return admit(Quotas(bytes=limit), [], [], stored=stored, unmeasured=unmeasured)
+
+    assert answer(10, 9, "b", "a") == QuotaStatus(limit=10, stored=9, beside=["a", "b"])
+    problem = answer(10, 10)
+    assert isinstance(problem, Problem)
     assert "quota-bytes" in problem.message
-    assert no_room(Quotas(), [], [], 10**18) is None
+    assert answer(None, 10**18) is None
+
+
+def test_who_has_too_many_backups_that_nobody_measured_waits() -> None:
+    most = [str(number) for number in range(MOST_BESIDE)]
+    limits = Quotas(bytes=10)
+    assert isinstance(admit(limits, [], [], stored=0, unmeasured=most), QuotaStatus)
+    problem = admit(limits, [], [], stored=0, unmeasured=[*most, "another"])
+    assert isinstance(problem, Problem)
+    assert problem.reason == "QuotaExceeded"
+    assert admit(Quotas(), [], [], stored=0, unmeasured=[*most, "another"]) is None
 
 
 def test_more_copies_than_locations_are_too_many() -> None:
