@@ -83,8 +83,7 @@ def create_app(  # noqa: C901  one route after the other
     """
     asking: Counter[str] = Counter()
     busy, organisations = Counter[str](), Counter[str]()
-    held: Counter[str] = Counter()
-    spending = Spending()
+    held, spending = Counter[str](), Spending()
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:

@@ -21,6 +21,9 @@ class Purpose(StrEnum):
     RESTORE = "restore"
 
 
+_OF_OLD = datetime.min.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """One job, as its object's status and the vault registry tell it; nothing here comes from a tenant.
@@ -60,7 +63,7 @@ class Scope:
     quorum: int
     sources: Mapping[str, DataClass]
     waits_for: DataClass | None = None
-    started_at: datetime = datetime.min.replace(tzinfo=UTC)
+    started_at: datetime = _OF_OLD
     quota: QuotaStatus | None = None
     lacks: Mapping[str, int] = field(default_factory=dict)
 

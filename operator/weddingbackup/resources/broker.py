@@ -24,7 +24,7 @@ MOST_SIGNATURES: Final = 256
 LARGEST_MANIFEST: Final = 4 << 20
 """Bytes of a manifest, at most."""
 LARGEST_OBJECT: Final = 32 << 20
-"""Bytes of any other object, at most: a pack has 20 MiB and an index no more than 25 (vault/limits.py)."""
+"""Bytes of any other object, at most: a pack has 20 MiB and an index no more than 25."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]

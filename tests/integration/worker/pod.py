@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.servers.broker import Broker, registered, token_for
 from tests.servers.locations import Location
@@ -35,6 +35,9 @@ from weddingbackup.resources.tasks import (
     VolumeTarget,
 )
 from weddingbackup.vault.kit import Kit
+
+if TYPE_CHECKING:
+    from weddingbackup.resources.backup_job import QuotaStatus
 
 _SOURCES = Path(__file__).parents[3] / "operator"
 _SECONDS = 240
@@ -121,6 +124,8 @@ class Pod:
         }
         self.known = True
         """Whether the broker knows this pod's workers."""
+        self.quota: QuotaStatus | None = None
+        """What the organisation's limit on bytes leaves for a backup."""
         self._path("/dev").mkdir(parents=True)
         self._path(tasks.SCRATCH).mkdir()
         for location in locations:
@@ -166,6 +171,7 @@ class Pod:
             locations={name: registered(found) for name, found in self.locations.items()},
             quorum=quorum,
             sources=sources,
+            quota=self.quota,
         )
         self.mount_token(token)
 

@@ -15,6 +15,7 @@ from tests.integration.worker.pod import Pod
 from tests.servers.certificate import certificate
 from tests.servers.locations import Location
 from tests.servers.postgres import Postgres
+from weddingbackup.resources.backup_job import QuotaStatus
 from weddingbackup.resources.common import Table
 from weddingbackup.vault.kit import Kit
 
@@ -86,6 +87,19 @@ def test_a_broker_that_others_vouch_for(worker: Pod, source: Path, tmp_path: Pat
     ended = worker.run("backup", task.model_copy(update={"broker": access}))
     assert (ended.code, ended.error) == (3, "BrokerDenied"), ended
     assert "vouch" in ended.message
+
+
+def test_more_than_the_quota_leaves(worker: Pod, tmp_path: Path) -> None:
+    """It ends at once and says why, with what it stored no more than it may; with room for it it works."""
+    large = trees.photographs(tmp_path / "large", count=30)
+    worker.quota = QuotaStatus(limit=90 * trees.MIB, stored=65 * trees.MIB)
+    ended = worker.run("backup", worker.backup_task(worker.volume(large)))
+    assert (ended.code, ended.error) == (3, "QuotaExceeded"), ended
+    assert f"may take {worker.quota.limit}" in ended.message
+    for name in worker.locations:
+        assert worker.stored(name) <= worker.quota.left
+    worker.quota = QuotaStatus(limit=100 * trees.MIB, stored=65 * trees.MIB)
+    worker.backup(worker.volume(large))
 
 
 def test_another_vaults_prefix(worker: Pod, source: Path) -> None:

@@ -5,6 +5,7 @@ Locations sign here as they do in the cluster, and nothing is sent to any.
 
 import asyncio
 import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
@@ -20,8 +21,9 @@ from weddingbackup.broker import app as broker
 from weddingbackup.broker.app import create_app
 from weddingbackup.broker.keeping import Keeping
 from weddingbackup.broker.scope import RefusedError
+from weddingbackup.resources.backup_job import QuotaStatus
 from weddingbackup.resources.backup_location import BackupLocation
-from weddingbackup.resources.broker import LARGEST_MANIFEST, RefusalCode
+from weddingbackup.resources.broker import LARGEST_MANIFEST, LARGEST_OBJECT, RefusalCode
 from weddingbackup.resources.common import LocationLimits, Provider
 from weddingbackup.resources.tasks import LocationAccess
 
@@ -306,6 +308,25 @@ class TestWhat:
             "BadRequest",
         ]
         assert [code(answer) for answer in gets] == ["NotYours", "NotYours", None]
+
+    async def test_no_object_is_larger_than_a_vault_makes(self, web: Web) -> None:
+        [answer], _ = await web.sign(puts=[put() | {"size": LARGEST_OBJECT}])
+        assert code(answer) is None
+        too_large = {"puts": [put() | {"size": LARGEST_OBJECT + 1}]}
+        told = await web.ask("POST", "/v1/sign", json.dumps(too_large).encode())
+        assert (told.status, told.json["code"]) == (400, "BadRequest")
+
+    async def test_no_more_bytes_are_signed_for_than_the_quota_leaves(self, web: Web) -> None:
+        quota = QuotaStatus(limit=20, stored=10)
+        web.town.scopes["first"] = replace(web.town.scopes["first"], quota=quota)
+        names = [hashlib.sha256(bytes(number)).hexdigest() for number in range(3)]
+        wanted = [
+            put(name=f"packs/{name}") | {"sha256": name, "size": size}
+            for name, size in zip(names, (6, 5, 4), strict=True)
+        ]
+        for _ in range(2):  # who asks again for what was signed is not charged again
+            puts, _ = await web.sign(puts=wanted)
+            assert [code(answer) for answer in puts] == [None, "QuotaExceeded", None]
 
     @pytest.mark.parametrize(
         ("location", "prefix", "status"),
