@@ -171,6 +171,7 @@ class Pod:
             locations={name: registered(found) for name, found in self.locations.items()},
             quorum=quorum,
             sources=sources,
+            started_at=datetime.now(UTC),
             quota=self.quota,
         )
         self.mount_token(token)
