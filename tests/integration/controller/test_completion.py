@@ -244,10 +244,9 @@ async def account(home: Home) -> int:
     return sum(row.bytes for row in rows.values())
 
 
-async def put_pack(home: Home, where: str) -> None:
+async def put_pack(home: Home, where: str, data: bytes = b"x" * 1000) -> None:
     vault = await home.vault()
     assert vault is not None
-    data = b"x" * 1000
     for location in where:
         name = f"packs/{hashlib.sha256(data).hexdigest()}"
         home.put(home.full(location), vault.kit.prefix, name, data)
@@ -268,6 +267,38 @@ async def test_the_bytes_of_a_vault_are_measured_after_a_backup(home: Home) -> N
     await home.set_status(POLICIES, "wedding", collected)
     policy = await home.settle(POLICIES, "wedding")
     assert await account(home) == policy["status"]["storedBytes"] == size_of(home, "a")
+
+
+async def test_what_a_backup_without_a_commit_stored_is_measured(home: Home) -> None:
+    await home.running_backup(answering="abc")
+    await put_pack(home, "abc")
+    assert "storedBytes" not in (await home.settle(POLICIES, "wedding"))["status"]  # under way
+    await home.cluster.delete(BACKUPS, "one", home.namespace)
+    policy = await home.settle(POLICIES, "wedding")
+    assert "newestPoint" not in policy["status"]
+    assert policy["status"]["storedBytes"] == 1000 == await account(home)
+    # What was signed for may arrive a little later.
+    await put_pack(home, "a", b"y" * 500)
+    assert (await home.settle(POLICIES, "wedding"))["status"]["storedBytes"] == 1000
+    await later(home, minutes=11).settle(POLICIES, "wedding")
+    assert await account(home) == 1500
+
+
+async def test_the_location_where_a_vault_takes_the_most_counts(home: Home) -> None:
+    await home.running_backup(answering="abc")
+    await home.announce("abc")
+    await put_pack(home, "c", b"z" * 2000)
+    await home.end_worker()
+    await home.settle(BACKUPS, "one")
+    policy = await home.settle(POLICIES, "wedding")
+    assert policy["status"]["storedBytes"] == size_of(home, "c") == await account(home)
+    assert size_of(home, "c") > size_of(home, "a")
+    # Where it is silent afterwards, it counts as it did, and that is said.
+    silent = {"spec": {"endpoint": SILENT}}
+    await home.cluster.patch(LOCATIONS, home.full("c"), None, silent)
+    policy = await later(home, minutes=11).settle(POLICIES, "wedding")
+    assert await account(home) == size_of(home, "c")
+    assert policy["status"]["storedUnlisted"] == [home.full("c")]
 
 
 async def test_a_vault_that_could_not_be_listed_is_listed_later(home: Home) -> None:

@@ -1,5 +1,6 @@
 """Organisations beside each other: what each may use, and what one may have of another."""
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -188,6 +189,36 @@ class TestQuotas:
             home.cluster, home.context.home, namespace=home.namespace, policy="older"
         )
         assert (await home.settle(BACKUPS, "one"))["status"]["phase"] == "Running"
+
+    async def test_what_is_left_is_written_down_with_those_who_share_it(self, home: Home) -> None:
+        await home.running_backup()  # before there was a limit
+        await annotate(home, annotations={quotas.BYTES: "1Ki"})
+        await home.add_policy("second", schedule={"suspend": True})
+        await home.settle(POLICIES, "second")
+        await measure(home, "second", 24)
+        await home.add_backup("two", policy="second")
+        two = await home.settle(BACKUPS, "two")
+        one = (await home.get(BACKUPS, "one"))["metadata"]["uid"]
+        assert two["status"]["quota"] == {"limit": 1024, "stored": 24, "beside": [one]}
+        lacks = {row["name"]: row["lacks"] for row in two["status"]["locations"]}
+        assert lacks == {home.full("a"): 0, home.full("b"): 24, home.full("c"): 24}
+
+    async def test_what_was_stored_before_a_policy_was_deleted_counts(self, home: Home) -> None:
+        await annotate(home, annotations={quotas.BYTES: "1Ki"})
+        await home.running_backup(answering="abc")
+        vault = await home.vault()
+        assert vault is not None
+        data = b"x" * 1024
+        name = f"packs/{hashlib.sha256(data).hexdigest()}"
+        home.put(home.full("b"), vault.kit.prefix, name, data)
+        await home.cluster.delete(POLICIES, "wedding", home.namespace)
+        await home.cluster.delete(BACKUPS, "one", home.namespace)
+        await home.add_policy("second", schedule={"suspend": True})
+        await home.settle(POLICIES, "second")
+        await home.add_backup("two", policy="second")
+        waits = await home.settle(BACKUPS, "two")
+        assert reason(waits) == "QuotaExceeded"
+        assert "1024 bytes" in waits["status"]["message"]
 
     @pytest.mark.parametrize("said", ["2", "several"])
     async def test_a_policy_with_more_copies_than_locations_is_blocked(
