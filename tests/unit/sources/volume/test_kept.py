@@ -163,6 +163,14 @@ def test_no_link_is_followed_to_a_file_with_the_same_bytes(
     )
 
 
+def test_what_is_no_file_is_not_kept_for_an_empty_one(origin: Path, goal: Path) -> None:
+    (origin / "empty").touch()
+    world = protect(origin)
+    os.mkfifo(goal / "empty")
+    assert restore(world, goal)[0].kept_files == 0
+    assert look(goal) == look(origin)
+
+
 @pytest.mark.skipif(not ROOT, reason="takes root")
 def test_a_file_of_somebody_else_is_not_given_away(origin: Path, goal: Path) -> None:
     """Who owned it may have it open, and would go on writing to what is now another's."""
