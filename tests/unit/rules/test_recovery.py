@@ -123,6 +123,10 @@ class TestProgress:
         assert {row.name: row.bytes for row in status.locations} == {"a": 10, "b": 8}
         assert status.locations_used == 2
 
+    def test_what_was_kept_is_told_beside_what_is_back(self) -> None:
+        [row] = step(pinned("p"), p=done("p", keptFiles=2, keptBytes=7)).sources
+        assert (row.files, row.bytes, row.kept_files, row.kept_bytes) == (3, 9, 2, 7)
+
     def test_damage_that_was_met_is_told_a_location(self) -> None:
         met = [("a", "packs/1"), ("b", "packs/1"), ("a", "packs/2")]
         damaged = [{"location": location, "object": name} for location, name in met]
