@@ -95,6 +95,15 @@ def test_a_point_is_found_by_the_beginning_of_its_name(filled: Program) -> None:
     assert (wrong.returncode, "vault snapshots" in wrong.stderr) == (1, True)
 
 
+def test_a_second_restore_says_what_it_kept(filled: Program) -> None:
+    first = filled.vault("restore", "latest", "portfolio", "back", places=TWO)
+    assert "kept" not in first.stdout
+    again = filled.vault("restore", "latest", "portfolio", "back", places=TWO)
+    assert (again.returncode, "were there and are kept" in again.stdout) == (0, True), again
+    home = filled.directory
+    assert trees.facts(home / "back") == trees.facts(home / "source")
+
+
 def test_a_lost_holder_never_makes_latest_an_older_point_in_silence(filled: Program) -> None:
     home = filled.directory
     (home / "source" / "new").write_text("of the second point")
