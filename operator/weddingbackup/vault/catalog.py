@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from weddingbackup.rules.points import Standing, standing
 from weddingbackup.stores.errors import StoreError
+from weddingbackup.vault.entrance import waiting
 from weddingbackup.vault.errors import RefusedError, VaultDamageError, VaultError
 from weddingbackup.vault.manifest import Plain, read_plain
 from weddingbackup.vault.names import SNAPSHOTS, base_name, digest_of, snapshot_job, verify
@@ -212,15 +213,19 @@ def _newest_first(found: Iterable[Point]) -> list[Point]:
     return sorted(found, key=lambda p: (p.time, p.manifest), reverse=True)
 
 
-def find_point(stores: Sequence[Store], manifest: str) -> Point:
-    """Get one point by its manifest's name.
+def find_point(stores: Sequence[Store], manifest: str, patience: Patience = MAJORITY) -> Point:
+    """Get one point by its manifest's name; see `Patience`.
+
+    Where nobody had it in time, the late are waited for: they may be who has it.
 
     Raises:
         RefusedError: there is none.
         VaultError: no location that answers has it, but not all did.
         VaultDamageError: no copy of it is good.
     """
-    found = catalog(stores, base_name(manifest))
+    found = catalog(stores, base_name(manifest), patience)
+    if found.unanswered and not any(point.manifest == manifest for point in found.points):
+        found = catalog([waiting(store) for store in stores], base_name(manifest))
     for point in found.points:
         if point.manifest == manifest:
             return point

@@ -22,4 +22,4 @@ class Limits:
     packs: int = 8
     streams: int = 2
     grace_seconds: float = 60.0
-    patience_seconds: float = 15.0
+    patience_seconds: float = 5.0

@@ -11,6 +11,7 @@ from weddingbackup.vault.chunks import Finder, TreeReader, load_indexes
 from weddingbackup.vault.errors import UNDECODABLE, RefusedError, VaultDamageError
 from weddingbackup.vault.fetch import STREAMS, Fetcher
 from weddingbackup.vault.manifest import open_body
+from weddingbackup.vault.parallel import MAJORITY, Patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -120,14 +121,17 @@ class OpenedSource:
             self.damaged.append((location, name))
 
 
-def resolve(vault: Vault, point: Point | PointRef) -> Point:
-    """Get the point that a reference names, if it is none itself.
+def resolve(vault: Vault, point: Point | PointRef, patience: Patience = MAJORITY) -> Point:
+    """Get the point that a reference names, if it is none itself; see `find_point`.
 
     Raises:
         RefusedError: no location that answers has it, or it is none of this vault.
         VaultDamageError: no copy of it is good.
     """
-    found = point if isinstance(point, Point) else find_point(vault.stores, point.manifest)
+    if isinstance(point, Point):
+        found = point
+    else:
+        found = find_point(vault.stores, point.manifest, patience)
     if found.sha256 != point.sha256 or found.vault_id != vault.keyring.vault_id:
         raise RefusedError(f"{found.manifest} is not the recovery point that was meant")
     return found

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from weddingbackup.stores.errors import StoreError, UnsupportedError
-from weddingbackup.vault.errors import RefusedError, VaultDamageError
-from weddingbackup.vault.format import check_format
+from weddingbackup.stores.errors import StoreError
+from weddingbackup.vault.entrance import Entrance
 from weddingbackup.vault.names import FORMAT, KEYS, base_name, data_key_name
 from weddingbackup.vault.objects import digest, put_object
 from weddingbackup.vault.parallel import MAJORITY, Patience, ask_all
@@ -42,40 +41,33 @@ class Vault:
         stores: Sequence[Store],
         *,
         random: Callable[[int], bytes] = os.urandom,
+        patience: Patience = MAJORITY,
     ) -> Vault:
         """Look at the locations' formats. Who holds the vault's kit has keys and founding in it.
 
-        A location that does not answer, or whose format object is damaged, is tolerated. One that
-        holds another vault under this prefix, or a newer format, keeps its place in `stores` and
-        fails whatever is asked of it: one such location must not stop those that are good.
+        A location that does not answer in time, or whose format object is damaged, is tolerated. One
+        that holds another vault under this prefix, or a newer format, keeps its place in `stores`
+        and fails whatever is asked of it: one such location must not stop those that are good. See
+        `Entrance` and `Patience`.
 
         Raises:
             RefusedError: all locations hold another vault or a newer format.
         """
-
-        def obstacle(store: Store) -> RefusedError | None:
-            try:
-                found = check_format(store.get(FORMAT))
-            except VaultDamageError:
-                return None  # the founding has the true one, a check reports this one
-            except RefusedError as error:
-                return RefusedError(f"{store.location}: {error}")
-            if found == keyring.vault_id:
-                return None
-            return RefusedError(
-                f"{store.location} holds vault {found.hex()} here, not {keyring.vault_id.hex()}: "
-                "wrong kit, or wrong prefix"
-            )
-
-        found = ask_all(stores, obstacle)
-        refusals = [answer for answer in found if isinstance(answer, RefusedError)]
+        entrances = [Entrance(store, keyring.vault_id) for store in stores]
+        found = ask_all(entrances, Entrance.enter, patience)
+        refusals = [entrance.refusal for entrance in entrances if entrance.refusal]
         if refusals and len(refusals) == len(stores):
             raise refusals[0]
         usable = (
-            _Refused(store.location, str(answer)) if isinstance(answer, RefusedError) else store
-            for store, answer in zip(stores, found, strict=True)
+            entrance if isinstance(answer, StoreError) else answer
+            for entrance, answer in zip(entrances, found, strict=True)
         )
         return cls(keyring, tuple(usable), dict(founding), random)
+
+    @property
+    def silent(self) -> list[str]:
+        """Locations that have not answered since the vault was opened."""
+        return [s.location for s in self.stores if isinstance(s, Entrance) and s.silent]
 
     def ensure(self, store: Store) -> None:
         """Put the founding objects at a location where they are missing.
@@ -99,23 +91,3 @@ class Vault:
         """
         answers = zip(self.stores, ask_all(self.stores, self.ensure, patience), strict=True)
         return {s.location: answer for s, answer in answers if isinstance(answer, StoreError)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """Stands in for a location that holds something else: nothing is read there, nothing written."""
-
-    location: str
-    why: str
-
-    def put(self, name: str, data: bytes | memoryview, *, sha256: bytes) -> NoReturn:  # noqa: ARG002  as `Store`
-        self._fail(name)
-
-    def get(self, name: str, *, offset: int = 0, length: int | None = None) -> NoReturn:  # noqa: ARG002  as `Store`
-        self._fail(name)
-
-    def list(self, prefix: str) -> NoReturn:  # noqa: ARG002  as `Store`
-        self._fail("")
-
-    def _fail(self, name: str) -> NoReturn:
-        raise UnsupportedError(self.why, location=self.location, name=name)

@@ -36,9 +36,14 @@ if TYPE_CHECKING:
     from weddingbackup.vault.progress import Progress
     from weddingbackup.vault.vault import Vault
 
-__all__ = ["JobFacts", "SourceInput", "backup"]
+__all__ = ["JobFacts", "SourceInput", "backup", "patience"]
 
 _LIMITS = Limits()
+
+
+def patience(quorum: int, limits: Limits = _LIMITS) -> Patience:
+    """How long a backup waits for who does not answer: a quorum is enough."""
+    return Patience(quorum, limits.patience_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +96,16 @@ def backup(
         raise RefusedError(f"the sources need names, each once: {names}")
     if not 1 <= quorum <= len(vault.stores):
         raise RefusedError(f"the quorum is {quorum}, but there are {len(vault.stores)} locations")
-    patience = Patience(quorum, limits.patience_seconds)
-    failed = {name: str(error) for name, error in vault.init(patience).items()}
-    stores = [store for store in vault.stores if store.location not in failed]
-    found = catalog(stores, patience=patience)
-    marked = Marks().look(stores, patience)
-    holdings = Holdings(stores, patience, distrust=chain(distrust, marked.names()))
-    failed |= found.unanswered | holdings.unanswered
+    # Who was late once is not asked again: a location's silence costs its time once, not at each step.
+    patient = patience(quorum, limits)
+    failed = {name: str(error) for name, error in vault.init(patient).items()}
+    found = catalog(_left(vault, failed), patience=patient)
+    failed |= found.unanswered
+    marked = Marks().look(_left(vault, failed), patient)
+    failed |= marked.unanswered
+    stores = _left(vault, failed)
+    holdings = Holdings(stores, patient, distrust=chain(distrust, marked.names()))
+    failed |= holdings.unanswered
     mine = [point for point in found.points if point.plain.job_uid == job.uid]
     mine = [point for point in mine if not _goes(stores, point, marked)]
     if mine:
@@ -142,6 +150,10 @@ def backup(
         fanout.close()  # first, so that nobody waits for memory any more
         writer.close()
     return _result(name, plain, fanout, [writer.written[n].result for n in names], adopted=False)
+
+
+def _left(vault: Vault, failed: Collection[str]) -> list[Store]:
+    return [store for store in vault.stores if store.location not in failed]
 
 
 def _adopt(

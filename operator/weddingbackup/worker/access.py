@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from weddingbackup.stores import open_keeper, open_store
 from weddingbackup.stores.errors import DeniedError, StoreError
+from weddingbackup.vault.entrance import Closed
 from weddingbackup.vault.names import FORMAT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from weddingbackup.resources.tasks import LocationAccess, VaultRef
-    from weddingbackup.stores.api import Keeper, ObjectInfo, Store
+    from weddingbackup.stores.api import Keeper, Store
     from weddingbackup.worker.environment import Environment
 
 
@@ -62,9 +62,24 @@ def open_all(openers: Mapping[str, Callable[[], Store]]) -> list[Store]:
         return list(pool.map(opened, openers))
 
 
+def lay_out(openers: Mapping[str, Callable[[], Store]]) -> list[Store]:
+    """Stores by their locations' names, of which none is asked for anything: `Vault.open` does.
+
+    One that cannot be opened (bad credentials) is there too, and fails at once.
+    """
+
+    def opened(opener: Callable[[], Store]) -> Store:
+        try:
+            return opener()
+        except StoreError as error:
+            return unusable(error)
+
+    return [opened(opener) for opener in openers.values()]
+
+
 def unusable(error: StoreError) -> Store:
     """A location that fails with this, whatever it is asked."""
-    return _Unusable(error.location, error)
+    return Closed(error.location, error)
 
 
 def keeper(environment: Environment, location: LocationAccess, vault: VaultRef) -> Keeper:
@@ -122,23 +137,3 @@ def _credentials(directory: Path, location: str) -> dict[str, str]:
             " the Secret that its credentialsSecretRef names",
             location=location,
         ) from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Unusable:
-    """A location that could not be opened, or did not answer when it was."""
-
-    location: str
-    error: StoreError
-
-    def _fail(self) -> NoReturn:
-        raise self.error
-
-    def put(self, name: str, data: bytes | memoryview, *, sha256: bytes) -> None:  # noqa: ARG002  all fail alike
-        self._fail()
-
-    def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:  # noqa: ARG002  likewise
-        self._fail()
-
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:  # noqa: ARG002  likewise
-        self._fail()

@@ -40,7 +40,14 @@ def backup(task: BackupTask, environment: Environment, progress: Progress) -> Ba
     )
     with ExitStack() as opened:
         opened.enter_context(telling(client.tell, progress))
-        vault = opened.enter_context(brokered.opened(client, task.vault, locations=task.locations))
+        vault = opened.enter_context(
+            brokered.opened(
+                client,
+                task.vault,
+                locations=task.locations,
+                patience=write.patience(task.quorum),
+            )
+        )
         sources = [
             write.SourceInput(
                 source.name, source.data_class, _open(source, client, environment, opened)

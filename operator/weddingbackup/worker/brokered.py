@@ -34,8 +34,9 @@ from weddingbackup.vault.errors import QuorumError, VaultDamageError
 from weddingbackup.vault.format import check_format
 from weddingbackup.vault.keyring import DataKey, Keyring
 from weddingbackup.vault.names import FORMAT, SNAPSHOTS
+from weddingbackup.vault.parallel import MAJORITY, Patience
 from weddingbackup.vault.vault import Vault
-from weddingbackup.worker.access import open_all, unusable
+from weddingbackup.worker.access import lay_out, unusable
 from weddingbackup.worker.client import Client
 from weddingbackup.worker.errors import BrokerError, RefusedError
 
@@ -56,6 +57,7 @@ def opened(
     *,
     locations: Sequence[str] | None = None,
     impatience: Retry | None = None,
+    patience: Patience = MAJORITY,
 ) -> Iterator[Vault]:
     """Open the vault of this worker's job, while the block runs.
 
@@ -66,6 +68,7 @@ def opened(
             no access to keeps its place, and fails. None: all that the broker names.
         impatience: how long to try a location where there is another that may be asked instead. The
             time that the broker takes does not count.
+        patience: how long to wait for who does not answer at all.
 
     Raises:
         BrokerError: the broker refused, or stayed away; also where no quorum was reached because the
@@ -84,7 +87,7 @@ def opened(
     wanted = list(given) if locations is None else locations
     signer = Signer(client)
     retry = impatience if impatience and wanted[1:] else Retry()
-    patience = replace(retry, clock=client.clock)
+    trying = replace(retry, clock=client.clock)
     with TemporaryDirectory(prefix="authorities-") as directory:
 
         def store(name: str) -> Store:
@@ -93,11 +96,11 @@ def opened(
                 why = f"the broker gives this job no access to location {name}"
                 return unusable(UnsupportedError(why, location=name))
             wire = _wire(location, Path(directory))
-            return BrokeredStore(BrokerGrants(signer, client, location), wire, client, patience)
+            return BrokeredStore(BrokerGrants(signer, client, location), wire, client, trying)
 
-        stores = open_all({name: partial(store, name) for name in wanted})
+        stores = lay_out({name: partial(store, name) for name in wanted})
         try:
-            yield Vault.open(keyring, opening.founding, stores)
+            yield Vault.open(keyring, opening.founding, stores, patience=patience)
         except QuorumError:
             if signer.exceeded is not None:  # why no location took more, and nothing to try again
                 raise BrokerError(signer.exceeded) from None

@@ -13,6 +13,7 @@ from weddingbackup.sources.volume import VolumeTarget
 from weddingbackup.stores.retry import Retry
 from weddingbackup.vault import read
 from weddingbackup.vault.opened import resolve
+from weddingbackup.vault.parallel import URGENT
 from weddingbackup.vault.progress import Progress
 from weddingbackup.vault.results import RestoreResult
 from weddingbackup.vault.vault import Vault
@@ -24,6 +25,7 @@ from weddingbackup.worker.reporter import telling
 # Where another location can be asked instead, that is better than waiting for this one; the broker
 # can be asked by nobody else, and its time does not count.
 _IMPATIENT = Retry(deadline_seconds=2)
+_SILENT = "location {} did not answer when the recovery began, which did not wait for it"
 
 
 def restore(task: RestoreTask, environment: Environment, progress: Progress) -> RestoreReport:
@@ -39,14 +41,15 @@ def restore(task: RestoreTask, environment: Environment, progress: Progress) -> 
     client = Client(task.broker, environment.token_file)
     with (
         telling(client.tell, progress),
-        brokered.opened(client, task.vault, impatience=_IMPATIENT) as vault,
+        brokered.opened(client, task.vault, impatience=_IMPATIENT, patience=URGENT) as vault,
     ):
+        warnings = [_SILENT.format(location) for location in vault.silent]
         result, applied = _put_back(task, client, vault, progress)
     return report(
         task.source,
         result,
         rows=applied.rows if applied else None,
-        warnings=applied.warnings if applied else (),
+        warnings=[*warnings, *(applied.warnings if applied else ())],
         seconds=time.monotonic() - begun,
     )
 
@@ -111,7 +114,7 @@ def report(
 def _bring(
     vault: Vault, task: RestoreTask, directory: Path, progress: Progress, *, privileged: bool
 ) -> RestoreResult:
-    point = resolve(vault, task.point)
+    point = resolve(vault, task.point, URGENT)
     progress.bytes_total = sum(s.bytes for s in point.sources if s.name == task.source)
     with VolumeTarget(directory, privileged=privileged) as target:
         return read.restore(vault, point, task.source, target, progress=progress)

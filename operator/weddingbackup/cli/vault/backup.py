@@ -99,7 +99,7 @@ def backup(
             for database in databases
             if tables
         ]
-        vault = places.open()
+        vault = places.open(write.patience(quorum))
         with text.shown(progress):
             result = write.backup(
                 vault, job, sources, quorum=quorum, progress=progress, paranoid=paranoid

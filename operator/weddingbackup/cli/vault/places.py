@@ -16,10 +16,11 @@ import click
 from weddingbackup.stores import DirectoryStore
 from weddingbackup.stores.api import Store
 from weddingbackup.vault.kit import Kit
+from weddingbackup.vault.parallel import Patience, choosing
 from weddingbackup.vault.rotate import Remover
 from weddingbackup.vault.tier import Shelf
 from weddingbackup.vault.vault import Vault
-from weddingbackup.worker.access import open_all
+from weddingbackup.worker.access import lay_out, open_all
 
 
 class Location(Protocol):
@@ -108,15 +109,21 @@ class Places:
         """The vault at each location."""
         return open_stores(self.locations, kit)
 
-    def open(self) -> Vault:
-        """Open the vault."""
+    def open(self, patience: Patience | None = None) -> Vault:
+        """Open the vault; None: with the patience of who chooses a point."""
         kit = self.kit()
-        return Vault.open(kit.keyring(), kit.objects, self.stores(kit))
+        stores = lay_out(_openers(self.locations, kit))
+        patience = patience or choosing(len(stores))
+        return Vault.open(kit.keyring(), kit.objects, stores, patience=patience)
 
 
 def open_stores(locations: Sequence[Location], kit: Kit) -> list[Store]:
     """A kit's vault at each location; see `open_all`."""
-    return open_all({place.location: partial(place.open, kit.prefix) for place in locations})
+    return open_all(_openers(locations, kit))
+
+
+def _openers(locations: Sequence[Location], kit: Kit) -> dict[str, Callable[[], Store]]:
+    return {place.location: partial(place.open, kit.prefix) for place in locations}
 
 
 def location_options(command: Callable[..., None]) -> Callable[..., None]:

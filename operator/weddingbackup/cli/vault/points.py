@@ -9,6 +9,7 @@ from weddingbackup.cli.vault import text
 from weddingbackup.rules.points import Standing, is_ahead
 from weddingbackup.stores.api import Store
 from weddingbackup.vault.catalog import Catalog, Point, catalog, merge
+from weddingbackup.vault.parallel import choosing
 
 LATEST = "latest"
 _SHORT = 12
@@ -24,7 +25,10 @@ def look(stores: Sequence[Store], *, thoroughly: bool = False) -> Catalog:
 
     Thoroughly: every location's copies of manifests are read, not only one good copy of each.
     """
-    known = merge([catalog([store]) for store in stores]) if thoroughly else catalog(stores)
+    if thoroughly:
+        known = merge([catalog([store]) for store in stores])
+    else:
+        known = catalog(stores, patience=choosing(len(stores)))
     for location, why in known.unanswered.items():
         click.echo(f"warning: {location} does not answer: {why}", err=True)
     for name in known.unreadable:
