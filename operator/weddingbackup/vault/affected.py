@@ -54,8 +54,8 @@ def _of_source(
 ) -> Iterator[Affected]:
     key = vault.keyring.chunk_key(plain.data_class)
     fetcher = Fetcher(vault.stores, holders=point.held_by)
-    tree = TreeReader(fetcher, _finder(vault, plain.tree_indexes, lost), key)
-    data = _finder(vault, plain.data_indexes, lost)
+    tree = TreeReader(fetcher, _finder(vault, fetcher, plain.tree_indexes, lost), key)
+    data = _finder(vault, fetcher, plain.data_indexes, lost)
     stack = [(b"", sealed.tree)]
     while stack:
         path, node = stack.pop()
@@ -72,12 +72,12 @@ def _of_source(
         stack += reversed(below)
 
 
-def _finder(vault: Vault, refs: Iterable[IndexRef], lost: set[str]) -> Finder:
+def _finder(vault: Vault, fetcher: Fetcher, refs: Iterable[IndexRef], lost: set[str]) -> Finder:
     found = []
     for ref in refs:
         if ref.name not in lost:
             with suppress(VaultDamageError, StoreError):
-                found += load_indexes(vault.keyring, vault.stores, [ref])
+                found += load_indexes(vault.keyring, fetcher, [ref])
     return Finder(found)
 
 

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.index import open_index
-from weddingbackup.vault.objects import get_object
 from weddingbackup.vault.tree import Item, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from weddingbackup.stores.api import Store
     from weddingbackup.vault.fetch import Fetcher
     from weddingbackup.vault.index import Index, Place
     from weddingbackup.vault.keyring import Keyring
@@ -26,31 +24,18 @@ _READ_AHEAD = 2 * 1024 * 1024
 _WINDOWS = 8
 
 
-def load_indexes(
-    keyring: Keyring,
-    stores: Iterable[Store],
-    refs: Iterable[IndexRef],
-    *,
-    damaged: Callable[[str, str], None] = lambda _location, _name: None,
-    missing: Callable[[str, str], None] = lambda _location, _name: None,
-) -> list[Index]:
-    """Get and open the indexes that a manifest names; see `get_object`.
+def load_indexes(keyring: Keyring, fetcher: Fetcher, refs: Iterable[IndexRef]) -> list[Index]:
+    """Get and open the indexes that a manifest names; who is late with one does not hold it up.
 
     Raises:
         VaultDamageError: no location has a good copy of one.
         StoreError: no location answers.
     """
-    places = list(stores)
-    return [
-        get_object(
-            places,
-            r.name,
-            lambda n, d: open_index(keyring, n, d),
-            damaged=damaged,
-            missing=missing,
-        )
-        for r in refs
-    ]
+
+    def load(ref: IndexRef) -> Index:
+        return fetcher.read(ref.name, 0, ref.size, lambda data: open_index(keyring, ref.name, data))
+
+    return [load(ref) for ref in refs]
 
 
 @dataclass(slots=True)

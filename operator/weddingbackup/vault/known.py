@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from weddingbackup.stores.api import Store
     from weddingbackup.stores.errors import TransientError
     from weddingbackup.vault.catalog import Point
+    from weddingbackup.vault.fetch import Fetcher
     from weddingbackup.vault.holdings import Holdings
     from weddingbackup.vault.index import Index, PackRef
     from weddingbackup.vault.keyring import Keyring
@@ -100,17 +101,19 @@ class Known:
 def leftover_packs(
     keyring: Keyring,
     stores: Sequence[Store],
+    fetcher: Fetcher,
     holdings: Holdings,
     points: Iterable[Point],
 ) -> list[PackFacts]:
     """Find packs of a writer that was killed: listed, but in no index that any point names.
 
-    Each is opened by its own index; what is damaged, or of a key not given, is left alone.
+    Each is opened by its own index; what is damaged, or of a key not given, is left alone. The
+    fetcher reads from the same stores.
     """
     listed = set(holdings.packs())
     refs = {ref for p in points for s in p.sources for ref in s.indexes} if listed else set()
     with ThreadPoolExecutor(_READERS, thread_name_prefix="leftover") as pool:
-        for named in pool.map(lambda ref: _named_packs(stores, ref), refs):
+        for named in pool.map(lambda ref: _named_packs(fetcher, ref), refs):
             listed -= named
 
         def open_one(pack: tuple[bytes, int]) -> PackFacts | None:
@@ -120,16 +123,15 @@ def leftover_packs(
         return [pack for pack in pool.map(open_one, sorted(listed)) if pack is not None]
 
 
-def _named_packs(stores: Sequence[Store], ref: IndexRef) -> set[tuple[bytes, int]]:
-    for store in stores:
-        try:
-            # The head alone, unverified: a lie costs no more than a pack that is stored again.
-            size = min(ref.size, plain_size(ref.name, store.get(ref.name, length=PLAIN_START)))
-            packs = parse_plain(ref.name, store.get(ref.name, length=size))
-        except (StoreError, VaultDamageError):
-            continue
-        return {(pack.digest, pack.size) for pack in packs}
-    return set()
+def _named_packs(fetcher: Fetcher, ref: IndexRef) -> set[tuple[bytes, int]]:
+    name = ref.name
+    try:
+        # The head alone, unverified: a lie costs no more than a pack that is stored again.
+        size = fetcher.read(name, 0, PLAIN_START, lambda start: plain_size(name, start))
+        packs = fetcher.read(name, 0, min(ref.size, size), lambda data: parse_plain(name, data))
+    except (StoreError, VaultDamageError):
+        return set()
+    return {(pack.digest, pack.size) for pack in packs}
 
 
 def _open_leftover(

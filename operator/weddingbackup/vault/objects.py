@@ -50,15 +50,13 @@ def get_object(
     read: Callable[[str, bytes], T],
     *,
     damaged: Callable[[str, str], None] = lambda _location, _name: None,
-    missing: Callable[[str, str], None] = lambda _location, _name: None,
     silent: dict[str, TransientError] | None = None,
 ) -> T:
     """Get a small object whole from the first location whose copy `read` accepts.
 
     All locations are asked for the object itself before any is asked for a replacement. `read`
     parses (name, bytes), and raises VaultDamageError where they do not verify; `damaged` is told
-    (location, object) of each copy that did not, and `missing` of each location without the object.
-    Who does not answer is noted in `silent` (location -> why) and not asked again: hand the same on
+    (location, object) of each copy that did not. Who does not answer is noted in `silent` (location -> why) and not asked again: hand the same on
     where many objects are needed, or a dead location costs its timeout for each of them.
 
     Raises:
@@ -83,8 +81,6 @@ def get_object(
             except StoreError as error:
                 if isinstance(error, TransientError):
                     silent[store.location] = error
-                if not number and isinstance(error, MissingError):
-                    missing(store.location, name)
                 found = found or isinstance(error, (ArchivedError, CorruptError))
                 failure = _telling(failure, error)
         if number and not found:

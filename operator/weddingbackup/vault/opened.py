@@ -28,8 +28,8 @@ class OpenedSource:
     """A source of a point, ready to be read. Loads the tree's indexes, and the data's when asked.
 
     Attributes:
-        damaged: (location, object) of copies of the manifest and of indexes that did not verify,
-            or of indexes that are missing where they should be; see also the fetcher's.
+        damaged: (location, object) of copies of the manifest that did not verify; see also the
+            fetcher's.
     """
 
     plain: PlainSource
@@ -66,8 +66,6 @@ class OpenedSource:
             vault.stores, holders=self.point.held_by, progress=progress, streams=streams
         )
         self.damaged = list(self.point.damaged)
-        # Who holds the manifest is asked first for the indexes, too.
-        self._stores = sorted(vault.stores, key=lambda s: s.location not in self.point.held_by)
         trees = Finder(self._load(self.plain.tree_indexes))
         self.tree = TreeReader(self.fetcher, trees, self.chunk_key)
 
@@ -108,17 +106,7 @@ class OpenedSource:
             stack += reversed(below)
 
     def _load(self, refs: Iterable[IndexRef]) -> list[Index]:
-        return load_indexes(
-            self._vault.keyring,
-            self._stores,
-            refs,
-            damaged=lambda location, name: self.damaged.append((location, name)),
-            missing=self._missing,
-        )
-
-    def _missing(self, location: str, name: str) -> None:
-        if location in self.point.held_by:
-            self.damaged.append((location, name))
+        return load_indexes(self._vault.keyring, self.fetcher, refs)
 
 
 def resolve(vault: Vault, point: Point | PointRef, patience: Patience = MAJORITY) -> Point:

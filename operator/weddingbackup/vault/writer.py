@@ -132,6 +132,7 @@ class Writer:
         self._parent = parent
         self._paranoid = paranoid
         self._answering = [lane.store for lane in fanout.live()]
+        self._fetcher = Fetcher(self._answering)
         self._packs = Packs(self._answering, holdings, fanout.quorum)
         self._sealers = Sealers(vault.keyring, vault.random, fanout)
         self._chunker = Chunker(vault.keyring.chunker_seed())
@@ -244,7 +245,7 @@ class Writer:
         """Say what is stored of a class: by the parent, and by writers that were killed."""
         if self._leftovers is None:
             self._leftovers = leftover_packs(
-                self._vault.keyring, self._answering, self._holdings, self._points
+                self._vault.keyring, self._answering, self._fetcher, self._holdings, self._points
             )
         mine = [pack for pack in self._leftovers if pack.header.class_name == data_class]
         sources = self._parent.sources if self._parent else ()
@@ -265,7 +266,7 @@ class Writer:
         for ref in sorted(trusted, key=lambda ref: ref.digest):
             # What an index lost everywhere spoke of is stored again.
             with suppress(StoreError, VaultDamageError):
-                indexes += load_indexes(self._vault.keyring, self._answering, [ref])
+                indexes += load_indexes(self._vault.keyring, self._fetcher, [ref])
         return indexes
 
     def _parent_tree(

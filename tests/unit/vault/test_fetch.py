@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.vault.fakes import MemorySource, MemoryStore, MemoryTarget, World, rng
+from tests.unit.vault.fakes import MemorySource, MemoryStore, MemoryTarget, World, bring_back, rng
 from weddingbackup.stores.errors import StoreError, TransientError
 from weddingbackup.vault import fetch, lanes
 from weddingbackup.vault.catalog import points
@@ -170,7 +170,7 @@ def test_a_restore_with_one_dead_one_stalled_and_one_damaged_of_seven_is_whole(
         raise TransientError("no route", location="a", name=name)
 
     def stall(_operation: str, name: str) -> None:
-        if name.startswith("packs/"):
+        if name.startswith(("index/", "packs/")):
             assert hold.wait(60)
             raise TransientError("it fell silent", location="b", name=name)
 
@@ -184,3 +184,22 @@ def test_a_restore_with_one_dead_one_stalled_and_one_damaged_of_seven_is_whole(
     assert not target.unfinished
     assert {location for location, _ in result.damaged} <= {"c"}
     assert set(result.locations) <= set("cdefg")
+
+
+def test_an_index_is_fetched_elsewhere_where_it_is_late(hold: threading.Event) -> None:
+    """By a restore, and by the backup that goes on from its point."""
+    world = World.of("a", "b", "c")
+    source = MemorySource({b"x": b"1"})
+    world.backup(source)
+
+    def stall(operation: str, name: str) -> None:
+        if operation == "get" and name.startswith("index/"):
+            assert hold.wait(60)
+            raise TransientError("it fell silent", location="a", name=name)
+
+    world.stores[0].fault = stall
+    assert bring_back(world).files == source.data
+    result = world.backup(source, "second")
+    assert source.reads == [b"x"]  # the parent's indexes were read
+    assert [row.phase for row in result.locations] == ["Committed"] * 3
+    assert not hold.is_set()
