@@ -56,8 +56,9 @@ def get_object(
 
     All locations are asked for the object itself before any is asked for a replacement. `read`
     parses (name, bytes), and raises VaultDamageError where they do not verify; `damaged` is told
-    (location, object) of each copy that did not. Who does not answer is noted in `silent` (location -> why) and not asked again: hand the same on
-    where many objects are needed, or a dead location costs its timeout for each of them.
+    (location, object) of each copy that did not. Who does not answer is noted in `silent`
+    (location -> why) and not asked again: hand the same on where many objects are needed, or a dead
+    location costs its timeout for each of them.
 
     Raises:
         VaultDamageError: copies answered, and none is good.
