@@ -30,6 +30,7 @@ from weddingbackup.resources.backup_job import Announced
 from weddingbackup.resources.broker import AUDIENCE, RefusalCode
 from weddingbackup.resources.common import DataClass
 from weddingbackup.resources.names import WORKER_ACCOUNT
+from weddingbackup.rules.times import rfc3339
 
 pytestmark = pytest.mark.integration
 
@@ -178,6 +179,20 @@ async def test_a_running_backups_worker_is_served_its_own_job(town: Town) -> Non
     assert set(scope.locations) == {town.location}
     assert dict(scope.sources) == {"p": "Timeline"}
     assert scope.quorum == 1
+
+
+async def test_a_backups_worker_may_store_what_its_status_says(town: Town) -> None:
+    await town.backup()
+    assert (await town.scope(town.token())).quota is None
+    quota = {"limit": 10, "stored": 4, "beside": ["another"]}
+    rows = [{"name": town.location, "lacks": 3}]
+    started = "2026-12-05T12:00:00Z"
+    await town.status(BACKUPS, "one", quota=quota, locations=rows, startedAt=started)
+    scope = await town.scope(town.token())
+    assert scope.quota is not None
+    assert (scope.quota.dump(), scope.quota.left) == (quota, 6)
+    assert scope.lacks == {town.location: 3}
+    assert rfc3339(scope.started_at) == started
 
 
 async def test_a_token_for_somebody_else_or_of_no_pod_is_none(town: Town) -> None:
