@@ -1,8 +1,8 @@
 """`python -m tests.benchmarks.lookup N…`: what N full indexes take in memory, and how fast they answer.
 
 For vaults that are too large to be made here: an index speaks of 50,000 chunks, about 50 GiB. Prints
-JSON lines: bytes a chunk, and microseconds of CPU to find a chunk, and to
-learn that there is none.
+JSON lines: bytes a chunk, microseconds of CPU a chunk for the table that is made as it is needed, and
+those to find a chunk, and to learn that there is none.
 """
 
 import json
@@ -13,7 +13,7 @@ import tracemalloc
 from collections.abc import Callable, Sequence
 
 from weddingbackup.resources.words import DataClass
-from weddingbackup.vault.chunks import Finder
+from weddingbackup.vault.finder import Finder
 from weddingbackup.vault.index import MAX_RECORDS, Index, encode_index, open_index
 from weddingbackup.vault.keyring import SALT_SIZE
 from weddingbackup.vault.kit import Kit
@@ -21,7 +21,8 @@ from weddingbackup.vault.pack import RECORD, PackFacts
 from weddingbackup.vault.seal import Kind
 
 _CHUNKS_A_PACK = 20
-_CALLS = 200
+_CALLS = 20_000
+_ALL_PARTS = [number.to_bytes(2, "big") + bytes(30) for number in range(1 << 16)]
 
 
 def full_index(random_: random.Random) -> tuple[Index, bytes]:
@@ -53,13 +54,20 @@ def main(arguments: Sequence[str]) -> int:
         tracemalloc.start()
         made = [full_index(random_) for _ in range(count)]
         held, _ = tracemalloc.get_traced_memory()
+        find = Finder([index for index, _ in made]).find
+        for one in _ALL_PARTS:
+            find(one)
+        table = tracemalloc.get_traced_memory()[0] - held
         tracemalloc.stop()
         find = Finder([index for index, _ in made]).find
+        spent = microseconds(find, _ALL_PARTS) - microseconds(find, _ALL_PARTS)
         there = [random_.choice(made)[1] for _ in range(_CALLS)]
         found = {
             "indexes": count,
             "chunks": count * MAX_RECORDS,
             "bytes_per_chunk": round(held / count / MAX_RECORDS, 1),
+            "table_bytes_per_chunk": round(table / count / MAX_RECORDS, 1),
+            "table_us_per_chunk": round(spent * len(_ALL_PARTS) / count / MAX_RECORDS, 2),
             "find_us": microseconds(find, there),
             "miss_us": microseconds(find, [random_.randbytes(32) for _ in range(_CALLS)]),
         }

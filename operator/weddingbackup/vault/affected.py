@@ -9,9 +9,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from weddingbackup.stores.errors import StoreError
-from weddingbackup.vault.chunks import Finder, TreeReader, load_indexes
+from weddingbackup.vault.chunks import TreeReader, load_indexes
 from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.fetch import Fetcher
+from weddingbackup.vault.finder import Finder
 from weddingbackup.vault.manifest import open_body
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weddingbackup.stores.errors import StoreError
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from weddingbackup.vault.fetch import Fetcher
+    from weddingbackup.vault.finder import Finder
     from weddingbackup.vault.index import Index, Place
     from weddingbackup.vault.keyring import Keyring
     from weddingbackup.vault.manifest import IndexRef
@@ -36,20 +36,6 @@ def load_indexes(keyring: Keyring, fetcher: Fetcher, refs: Iterable[IndexRef]) -
         return fetcher.read(ref.name, 0, ref.size, lambda data: open_index(keyring, ref.name, data))
 
     return [load(ref) for ref in refs]
-
-
-@dataclass(slots=True)
-class Finder:
-    """Looks chunks up in several indexes."""
-
-    indexes: list[Index]
-
-    def find(self, wanted: bytes) -> Place | None:
-        """Say where a chunk is."""
-        for index in self.indexes:
-            if place := index.find(wanted):
-                return place
-        return None
 
 
 class TreeReader:

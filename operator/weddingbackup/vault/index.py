@@ -37,6 +37,8 @@ PLAIN_START = HEADER_SIZE + _COUNTS.size
 _PACK = struct.Struct(">32sII")
 _SECRETS = struct.Struct(">16s32s")
 _CHUNK = struct.Struct(">32sIIIIII")
+_KEY = struct.Struct(">I52x")
+"""The beginning of a chunk's record."""
 _ID_SIZE = 32
 
 
@@ -69,7 +71,7 @@ class Place:
     @property
     def pack_ref(self) -> PackRef:
         """The pack that holds it."""
-        return self.index.packs[self.pack]
+        return self.index.pack(self.pack)
 
     def open(self, sealed: bytes | memoryview, chunk_key: bytes) -> bytes:
         """Open, decompress and verify the chunk.
@@ -99,17 +101,17 @@ class Index:
         size: int,
         class_name: str,
         kind: Kind,
-        packs: list[PackRef],
+        packs: bytes,
         body: bytes,
     ) -> None:
         """Take the parts; `open_index` is the way here."""
         self.name = name
         self.size = size
         self.kind = kind
-        self.packs = packs
+        self._packs = packs
         self.class_name = class_name
         self._body = memoryview(body)
-        self._start = len(packs) * _SECRETS.size
+        self._start = len(packs) // _PACK.size * _SECRETS.size
         self._count = (len(body) - self._start) // _CHUNK.size
         self._keyring = keyring
         self._seals: dict[int, Seal] = {}
@@ -117,20 +119,55 @@ class Index:
     def __len__(self) -> int:
         return self._count
 
-    def find(self, wanted: bytes) -> Place | None:
-        """Look a chunk up by binary search over the raw records."""
-        position = bisect_left(range(self._count), wanted, key=self._id)
-        if position == self._count or self._id(position) != wanted:
-            return None
-        return self._place(position)
+    @property
+    def packs(self) -> Iterator[PackRef]:
+        """The packs that it names."""
+        return map(self.pack, range(len(self._packs) // _PACK.size))
+
+    def pack(self, number: int) -> PackRef:
+        """Give one of them by its place in the list."""
+        digest, size, _ = _PACK.unpack_from(self._packs, number * _PACK.size)
+        return PackRef(digest, size)
+
+    def keys(self, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """Give (position, first 4 bytes of the id) of the records where these are in [low, high)."""
+        first, last = (bisect_left(range(self._count), end, key=self._key) for end in (low, high))
+        start = self._start + first * _CHUNK.size
+        part = self._body[start : start + (last - first) * _CHUNK.size]
+        return enumerate((key for (key,) in _KEY.iter_unpack(part)), first)
+
+    def id_at(self, position: int) -> bytes:
+        """Give the id of a record's chunk."""
+        start = self._start + position * _CHUNK.size
+        return bytes(self._body[start : start + _ID_SIZE])
+
+    def place(self, position: int) -> Place:
+        """Say where a record's chunk is.
+
+        Raises:
+            VaultDamageError: the record makes no sense.
+        """
+        wanted, pack, ordinal, offset, stored, raw, flags = _CHUNK.unpack_from(
+            self._body, self._start + position * _CHUNK.size
+        )
+        if (
+            (pack + 1) * _PACK.size > len(self._packs)
+            or offset + stored > self.pack(pack).size
+            or not TAG_SIZE <= stored <= MAX_CHUNK + TAG_SIZE
+            or raw > MAX_CHUNK
+            or flags & ~FLAG_ZSTD
+        ):
+            raise VaultDamageError(self.name, "one of its records makes no sense")
+        return Place(wanted, self, pack, ordinal, offset, stored, raw, flags)
 
     def places(self) -> Iterator[Place]:
         """All chunks, sorted by id."""
-        return (self._place(position) for position in range(self._count))
+        return (self.place(position) for position in range(self._count))
 
     def pack_facts(self) -> list[PackFacts]:
         """Give its packs as a new index would name them, for merging."""
-        records: list[list[tuple[int, bytes]]] = [[] for _ in self.packs]
+        packs = list(self.packs)
+        records: list[list[tuple[int, bytes]]] = [[] for _ in packs]
         for p in self.places():
             record = RECORD.pack(p.chunk_id, p.offset, p.stored, p.raw, p.flags)
             records[p.pack].append((p.ordinal, record))
@@ -141,14 +178,14 @@ class Index:
                 ref.size,
                 b"".join(record for _, record in sorted(records[number])),
             )
-            for number, ref in enumerate(self.packs)
+            for number, ref in enumerate(packs)
         ]
 
     def seal_of(self, pack: int) -> Seal:
         """Give the seal that opens a pack's records."""
         seal = self._seals.get(pack)
         if seal is None:
-            seal = self._keyring.seal_of(self.packs[pack].name, self._pack_header(pack))
+            seal = self._keyring.seal_of(self.pack(pack).name, self._pack_header(pack))
             self._seals[pack] = seal
         return seal
 
@@ -156,23 +193,9 @@ class Index:
         key_id, salt = _SECRETS.unpack_from(self._body, pack * _SECRETS.size)
         return Header(self.kind, self.class_name, self._keyring.vault_id, key_id, salt)
 
-    def _id(self, position: int) -> bytes:
-        start = self._start + position * _CHUNK.size
-        return bytes(self._body[start : start + _ID_SIZE])
-
-    def _place(self, position: int) -> Place:
-        wanted, pack, ordinal, offset, stored, raw, flags = _CHUNK.unpack_from(
-            self._body, self._start + position * _CHUNK.size
-        )
-        if (
-            pack >= len(self.packs)
-            or offset + stored > self.packs[pack].size
-            or not TAG_SIZE <= stored <= MAX_CHUNK + TAG_SIZE
-            or raw > MAX_CHUNK
-            or flags & ~FLAG_ZSTD
-        ):
-            raise VaultDamageError(self.name, "one of its records makes no sense")
-        return Place(wanted, self, pack, ordinal, offset, stored, raw, flags)
+    def _key(self, position: int) -> int:
+        key: int = _KEY.unpack_from(self._body, self._start + position * _CHUNK.size)[0]
+        return key
 
 
 def encode_index(
@@ -228,7 +251,7 @@ def open_index(keyring: Keyring, name: str, data: bytes) -> Index:
         size=len(data),
         class_name=header.class_name,
         kind=Kind(kind),
-        packs=packs,
+        packs=data[PLAIN_START:end],
         body=body,
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.commit import verified
 from weddingbackup.vault.errors import VaultDamageError, WrongKeyError
+from weddingbackup.vault.finder import Finder
 from weddingbackup.vault.index import PLAIN_START, parse_plain, plain_size
 from weddingbackup.vault.names import pack_name
 from weddingbackup.vault.objects import get_object
@@ -71,7 +72,7 @@ class Known:
         self, indexes: Iterable[Index], leftovers: Iterable[PackFacts], packs: Packs
     ) -> None:
         """Take the parent's indexes, and packs that no point's index names."""
-        self._indexes = list(indexes)
+        self._stored = Finder(indexes)
         self._packs = packs
         self._leftovers = {
             record[0]: pack for pack in leftovers for record in RECORD.iter_unpack(pack.records)
@@ -83,10 +84,9 @@ class Known:
         """Whether the chunk is stored; if so it will be used: in `used`, its index, by name."""
         if chunk in self._fresh:
             return True
-        for index in self._indexes:
-            place = index.find(chunk)
-            if place is not None and self._packs.have(place.pack_ref):
-                used[index.name] = index
+        for place in self._stored.places(chunk):
+            if self._packs.have(place.pack_ref):
+                used[place.index.name] = place.index
                 return True
         if (pack := self._leftovers.get(chunk)) and self._packs.have(pack):
             self.used_leftovers[pack.digest] = pack

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from weddingbackup.vault.catalog import Point, find_point
-from weddingbackup.vault.chunks import Finder, TreeReader, load_indexes
+from weddingbackup.vault.chunks import TreeReader, load_indexes
 from weddingbackup.vault.errors import UNDECODABLE, RefusedError, VaultDamageError
 from weddingbackup.vault.fetch import STREAMS, Fetcher
+from weddingbackup.vault.finder import Finder
 from weddingbackup.vault.manifest import open_body
 from weddingbackup.vault.parallel import MAJORITY, Patience
 

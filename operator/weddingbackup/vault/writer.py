@@ -10,10 +10,11 @@ import msgspec
 
 from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.chunker import Chunker
-from weddingbackup.vault.chunks import Finder, TreeReader, load_indexes
+from weddingbackup.vault.chunks import TreeReader, load_indexes
 from weddingbackup.vault.commit import Needed
 from weddingbackup.vault.errors import RefusedError, VaultDamageError
 from weddingbackup.vault.fetch import Fetcher
+from weddingbackup.vault.finder import Finder
 from weddingbackup.vault.index import MAX_RECORDS, encode_index
 from weddingbackup.vault.keyring import SALT_SIZE, chunk_id
 from weddingbackup.vault.known import Known, Packs, leftover_packs

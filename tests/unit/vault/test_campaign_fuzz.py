@@ -33,6 +33,7 @@ from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.catalog import catalog, points
 from weddingbackup.vault.check import check
 from weddingbackup.vault.errors import RefusedError, VaultDamageError, VaultError
+from weddingbackup.vault.finder import Finder
 from weddingbackup.vault.index import encode_index, open_index
 from weddingbackup.vault.inventory import Inventory
 from weddingbackup.vault.keyring import SECRET_SIZE, chunk_id, unwrap
@@ -323,7 +324,7 @@ def test_pack_indexes(records: list[tuple[bytes, int, int, int, int]], body: byt
 
 
 def open_chunk(index: Index, chunk: bytes, pack: bytes) -> bytes:
-    place = index.find(chunk)
+    place = Finder([index]).find(chunk)
     assert place is not None
     return place.open(pack[place.offset :][: place.stored], KEY)
 
@@ -345,7 +346,7 @@ def test_index_bodies(counts: tuple[int, int, int], raw: bytes, data: st.DataObj
     whole = header.encode() + plain + body
     with suppress(VaultError), little_memory():
         index = open_index(KEYRING, named("index/", whole), whole)
-        index.find(SALT)
+        Finder([index]).find(SALT)
         for place in index.places():
             with suppress(VaultError):
                 place.open(bytes(100), KEY)

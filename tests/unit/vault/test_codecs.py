@@ -21,6 +21,7 @@ from weddingbackup.vault.errors import (
     VaultError,
     WrongKeyError,
 )
+from weddingbackup.vault.finder import Finder
 from weddingbackup.vault.format import check_format, encode_format
 from weddingbackup.vault.index import encode_index, open_index, plain_packs
 from weddingbackup.vault.keyring import chunk_id, unwrap
@@ -159,11 +160,11 @@ def test_packs_and_indexes(chunks: list[bytes]) -> None:
     stored = {fact.digest: whole for fact, whole in packs}
     key = KEYRING.chunk_key(DataClass.PORTFOLIO)
     for chunk in chunks:
-        place = index.find(chunk_id(key, chunk))
+        place = Finder([index]).find(chunk_id(key, chunk))
         assert place is not None
         whole = stored[place.pack_ref.digest]
         assert place.open(whole[place.offset :][: place.stored], key) == chunk
-    assert index.find(bytes(32)) is None
+    assert Finder([index]).find(bytes(32)) is None
     assert [place.chunk_id for place in index.places()] == sorted(
         chunk_id(key, chunk) for chunk in chunks
     )
@@ -181,7 +182,7 @@ def test_records_of_a_pack_cannot_change_places() -> None:
     name, data = encode_index(KEYRING, Kind.DATA, DataClass.PORTFOLIO, [facts], SALT)
     index = open_index(KEYRING, name, data)
     key = KEYRING.chunk_key(DataClass.PORTFOLIO)
-    first, second = (index.find(chunk_id(key, c * 100)) for c in (b"A", b"B"))
+    first, second = (Finder([index]).find(chunk_id(key, c * 100)) for c in (b"A", b"B"))
     assert first is not None
     assert second is not None
     with pytest.raises(VaultDamageError, match="record 0 does not open"):
@@ -196,7 +197,7 @@ def test_a_chunk_under_another_chunks_id_is_refused() -> None:
     builder.add(meant, b"something else", None)
     facts, whole = builder.finish()
     name, data = encode_index(KEYRING, Kind.DATA, DataClass.PORTFOLIO, [facts], SALT)
-    place = open_index(KEYRING, name, data).find(meant)
+    place = Finder([open_index(KEYRING, name, data)]).find(meant)
     assert place is not None
     with pytest.raises(VaultDamageError, match="other data than its id says"):
         place.open(whole[place.offset :][: place.stored], key)
