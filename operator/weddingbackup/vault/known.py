@@ -13,6 +13,7 @@ from weddingbackup.stores.errors import StoreError
 from weddingbackup.vault.commit import verified
 from weddingbackup.vault.errors import VaultDamageError, WrongKeyError
 from weddingbackup.vault.finder import Finder
+from weddingbackup.vault.ids import Ids
 from weddingbackup.vault.index import PLAIN_START, parse_plain, plain_size
 from weddingbackup.vault.names import pack_name
 from weddingbackup.vault.objects import get_object
@@ -77,7 +78,7 @@ class Known:
         self._leftovers = {
             record[0]: pack for pack in leftovers for record in RECORD.iter_unpack(pack.records)
         }
-        self._fresh: set[bytes] = set()
+        self._fresh = Ids()
         self.used_leftovers: dict[bytes, PackFacts] = {}
 
     def refer(self, chunk: bytes, used: dict[str, Index]) -> bool:
