@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 
     from weddingbackup.stores.api import Store
 
+_DIGEST = 32
+_ROW = _DIGEST + 8
+_MOST = (1 << 64) - 1
+
 
 class Holdings:
     """Which packs and indexes each location lists, by digest and size.
 
     An object counts as held where it, or a replacement of it that readers come to, is listed with
-    the right size. What is not to be relied on is held nowhere, whatever is listed. Kept small: one
-    bit a location for each object.
+    the right size. What is not to be relied on is held nowhere, whatever is listed. Kept small: digest
+    and size in one row of bytes, and one bit a location.
     """
 
     def __init__(
@@ -39,25 +43,26 @@ class Holdings:
         self._nothing = PACKS in distrusted
         self._distrusted = {digest_of(name) for name in distrusted}
         self._bits = {store.location: 1 << n for n, store in enumerate(stores)}
-        self._held: dict[tuple[bytes, int], int] = {}
-        self._packs: dict[bytes, set[int]] = {}
+        self._packs: dict[bytes, int] = {}
+        self._indexes: dict[bytes, int] = {}
 
-        def listing(store: Store) -> tuple[list[tuple[bytes, int]], list[tuple[bytes, int]]]:
-            return _digests(store, PACKS), _digests(store, INDEXES)
+        def listing(store: Store) -> tuple[bytearray, bytearray]:
+            return _rows(store, PACKS), _rows(store, INDEXES)
 
         for store, found in zip(stores, ask_all(stores, listing, patience), strict=True):
             if isinstance(found, StoreError):
                 self.unanswered[store.location] = str(found)
                 continue
-            packs, indexes = ([key for key in keys if self.trusted(key[0])] for keys in found)
-            for digest, size in packs:
-                self._packs.setdefault(digest, set()).add(size)
-            for key in packs + indexes:
-                self._held[key] = self._held.get(key, 0) | self._bits[store.location]
+            bit = self._bits[store.location]
+            for held, rows in zip((self._packs, self._indexes), found, strict=True):
+                for start in range(0, len(rows), _ROW):
+                    row = bytes(rows[start : start + _ROW])
+                    if self.trusted(row[:_DIGEST]):
+                        held[row] = held.get(row, 0) | bit
 
     def packs(self) -> Iterator[tuple[bytes, int]]:
         """All (digest, size) of packs that any location lists; a truncated one has its own size."""
-        return ((digest, size) for digest, sizes in self._packs.items() for size in sizes)
+        return ((row[:_DIGEST], int.from_bytes(row[_DIGEST:], "big")) for row in self._packs)
 
     def trusted(self, digest: bytes) -> bool:
         """Whether a point may come to need the pack or index with this digest."""
@@ -65,9 +70,26 @@ class Holdings:
 
     def at(self, location: str, digest: bytes, size: int) -> bool:
         """Whether this location holds it."""
-        return bool(self._held.get((digest, size), 0) & self._bits.get(location, 0))
+        return bool(self._who(digest, size) & self._bits.get(location, 0))
+
+    def count(self, locations: Iterable[str], digest: bytes, size: int) -> int:
+        """Say how many of these locations hold it."""
+        who = self._who(digest, size)
+        return sum(bool(who & self._bits.get(location, 0)) for location in locations)
+
+    def _who(self, digest: bytes, size: int) -> int:
+        row = _row(digest, size)
+        return self._packs.get(row, 0) | self._indexes.get(row, 0)
 
 
-def _digests(store: Store, prefix: str) -> list[tuple[bytes, int]]:
-    listed = reachable(store.list(prefix))
-    return [(d, info.size) for info in listed if (d := digest_of(info.name))]
+def _rows(store: Store, prefix: str) -> bytearray:
+    rows = bytearray()
+    for info in reachable(store.list(prefix)):
+        if digest := digest_of(info.name):
+            rows += _row(digest, info.size)
+    return rows
+
+
+def _row(digest: bytes, size: int) -> bytes:
+    # A location, or a manifest, may say anything; sizes that no object has need not be told apart.
+    return digest + min(max(size, 0), _MOST).to_bytes(_ROW - _DIGEST, "big")

@@ -47,16 +47,19 @@ class Packs:
         self._stores = stores
         self._holdings = holdings
         self._quorum = quorum
-        self._found: dict[tuple[bytes, int], bool] = {}
+        self._locations = [store.location for store in stores]
+        self._read: dict[tuple[bytes, int], bool] = {}
         self._silent: dict[str, TransientError] = {}
 
     def have(self, pack: PackRef | PackFacts) -> bool:
         """Whether it is there; reads it whole, once, if too few locations list it."""
         key = (pack.digest, pack.size)
-        if key not in self._found:
+        if self._holdings.count(self._locations, *key) >= self._quorum:
+            return True
+        if key not in self._read:
             holders = [s for s in self._stores if self._holdings.at(s.location, *key)]
-            self._found[key] = len(holders) >= self._quorum or self._verifies(holders, pack.name)
-        return self._found[key]
+            self._read[key] = self._verifies(holders, pack.name)
+        return self._read[key]
 
     def _verifies(self, holders: Sequence[Store], name: str) -> bool:
         try:
