@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weddingbackup.vault.compress import decompress
-from weddingbackup.vault.errors import VaultDamageError
+from weddingbackup.vault.errors import VaultDamageError, VaultError
 from weddingbackup.vault.keyring import chunk_id
 from weddingbackup.vault.names import index_name, pack_name, verify
 from weddingbackup.vault.pack import FLAG_ZSTD, MAX_CHUNK, RECORD, PackFacts
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 MAX_RECORDS = 50_000
 """A writer begins another index beyond this."""
+_MOST_PACKS = 1 << 16
+"""2.5 MiB of plain list. A pack has a record at least, so a writer names `MAX_RECORDS` of them at most.
+Whoever wrote an index may mean harm: who reads it without a key, the broker too, holds its whole list."""
 
 _COUNTS = struct.Struct(">III")
 PLAIN_START = HEADER_SIZE + _COUNTS.size
@@ -201,7 +204,15 @@ class Index:
 def encode_index(
     keyring: Keyring, kind: Kind, class_name: str, packs: Sequence[PackFacts], salt: bytes
 ) -> tuple[str, bytes]:
-    """Give (name, bytes) of an index of these packs, which are all of one kind and class."""
+    """Give (name, bytes) of an index of these packs, which are all of one kind and class.
+
+    Raises:
+        VaultError: they are more than any reader takes.
+    """
+    if len(packs) > _MOST_PACKS:
+        raise VaultError(
+            f"the index would name {len(packs)} packs, and readers take {_MOST_PACKS}: write several"
+        )
     header, seal = keyring.new_seal(Kind.INDEX, class_name, salt)
     packs = sorted(packs, key=lambda p: p.digest)
     records = []
@@ -260,11 +271,13 @@ def plain_size(name: str, start: bytes) -> int:
     """Say how many bytes an index's plain part has, from its first `PLAIN_START`.
 
     Raises:
-        VaultDamageError: it is no index.
+        VaultDamageError: it is no index, or names more packs than any.
     """
     if Header.decode(name, start).kind is not Kind.INDEX or len(start) < PLAIN_START:
         raise VaultDamageError(name, "it is no index")
     _, packs, _ = _COUNTS.unpack_from(start, HEADER_SIZE)
+    if packs > _MOST_PACKS:
+        raise VaultDamageError(name, "its list of packs is longer than any")
     return PLAIN_START + int(packs) * _PACK.size
 
 
@@ -272,7 +285,7 @@ def parse_plain(name: str, data: bytes) -> list[PackRef]:
     """Read the list of packs at an index's beginning, verified or not.
 
     Raises:
-        VaultDamageError: it is no index of this version.
+        VaultDamageError: it is no index of this version, or no honest writer's.
     """
     end = plain_size(name, data)
     if len(data) < end:
@@ -281,6 +294,9 @@ def parse_plain(name: str, data: bytes) -> list[PackRef]:
     for digest, size, flags in _PACK.iter_unpack(data[PLAIN_START:end]):
         if flags:
             raise VaultDamageError(name, "it names packs of a kind that this version knows not")
+        # Named twice, one pack would fill the list.
+        if packs and digest <= packs[-1].digest:
+            raise VaultDamageError(name, "its list of packs is not sorted")
         packs.append(PackRef(digest, size))
     return packs
 

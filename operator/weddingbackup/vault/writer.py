@@ -294,7 +294,8 @@ def _groups(packs: Iterable[PackFacts]) -> Iterator[list[PackFacts]]:
     count = 0
     for pack in packs:
         group.append(pack)
-        count += len(pack.records) // RECORD.size
+        # A leftover without a record is nothing that we write, and counts all the same: see `encode_index`.
+        count += max(1, len(pack.records) // RECORD.size)
         if count >= MAX_RECORDS:
             yield group
             group, count = [], 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.vault.fakes import rng
 from weddingbackup.resources.common import DataClass
-from weddingbackup.vault import manifest
+from weddingbackup.vault import index, manifest
 from weddingbackup.vault.entries import Entry, EntryType
 from weddingbackup.vault.errors import (
     RefusedError,
@@ -44,7 +44,7 @@ from weddingbackup.vault.names import (
     snapshot_job,
     snapshot_prefix,
 )
-from weddingbackup.vault.pack import PackBuilder, PackFacts, open_pack_index
+from weddingbackup.vault.pack import RECORD, PackBuilder, PackFacts, open_pack_index
 from weddingbackup.vault.seal import HEADER_SIZE, Header, Kind, Seal
 from weddingbackup.vault.tree import Item, cut_pages, decode, encode_node, encode_page
 
@@ -287,6 +287,34 @@ def test_an_indexs_list_of_packs_cannot_be_replaced() -> None:
     assert plain_packs(forged_name, forged)[0].digest == bytes(32)
     with pytest.raises(VaultDamageError):
         open_index(KEYRING, forged_name, forged)
+
+
+def _facts(count: int) -> list[PackFacts]:
+    header = Header(Kind.DATA, "Other", KEYRING.vault_id, bytes(16), SALT)
+    record = RECORD.pack(SALT, HEADER_SIZE, 100, 84, 0)
+    return [PackFacts(header, n.to_bytes(32), 1000, record) for n in range(count)]
+
+
+def test_the_longest_honest_list_of_packs_is_read() -> None:
+    """A pack has a record at least, so there are no more packs than records."""
+    name, data = encode_index(KEYRING, Kind.DATA, "Other", _facts(index.MAX_RECORDS), SALT)
+    assert len(plain_packs(name, data)) == index.MAX_RECORDS < 0.8 * index._MOST_PACKS
+
+
+def test_a_list_of_packs_without_end_is_neither_written_nor_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    many = _facts(index._MOST_PACKS + 1)
+    with pytest.raises(VaultError, match="write several"):
+        encode_index(KEYRING, Kind.DATA, "Other", many, SALT)
+    with monkeypatch.context() as careless:
+        careless.setattr(index, "_MOST_PACKS", 1 << 17)
+        name, data = encode_index(KEYRING, Kind.DATA, "Other", many, SALT)
+    with pytest.raises(VaultDamageError, match="longer than any"):
+        plain_packs(name, data)
+    twice = _facts(1) * 2
+    with pytest.raises(VaultDamageError, match="not sorted"):
+        plain_packs(*encode_index(KEYRING, Kind.DATA, "Other", twice, SALT))
 
 
 def _named(prefix: str, data: bytes) -> str:
