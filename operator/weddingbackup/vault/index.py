@@ -290,7 +290,7 @@ def parse_plain(name: str, data: bytes) -> list[PackRef]:
     end = plain_size(name, data)
     if len(data) < end:
         raise VaultDamageError(name, "it ends within its list of packs")
-    packs = []
+    packs: list[PackRef] = []
     for digest, size, flags in _PACK.iter_unpack(data[PLAIN_START:end]):
         if flags:
             raise VaultDamageError(name, "it names packs of a kind that this version knows not")
