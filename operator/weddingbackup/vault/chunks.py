@@ -6,7 +6,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from weddingbackup.stores.errors import StoreError
+from weddingbackup.stores.errors import MissingError, StoreError
 from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.index import open_index
 from weddingbackup.vault.tree import Item, decode
@@ -29,11 +29,18 @@ def load_indexes(keyring: Keyring, fetcher: Fetcher, refs: Iterable[IndexRef]) -
 
     Raises:
         VaultDamageError: no location has a good copy of one.
-        StoreError: no location answers.
+        StoreError: no location answers; MissingError only where all said that they have none.
     """
 
     def load(ref: IndexRef) -> Index:
-        return fetcher.read(ref.name, 0, ref.size, lambda data: open_index(keyring, ref.name, data))
+        try:
+            return fetcher.read(
+                ref.name, 0, ref.size, lambda data: open_index(keyring, ref.name, data)
+            )
+        except VaultDamageError as error:
+            if isinstance(error.__cause__, MissingError):
+                raise error.__cause__ from None  # all have answered: trying again cannot help
+            raise
 
     return [load(ref) for ref in refs]
 

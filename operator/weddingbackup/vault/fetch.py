@@ -132,7 +132,7 @@ class Fetcher:
             failure, (MissingError, CorruptError)
         ):
             raise failure
-        raise VaultDamageError(name, f"no location has a good copy ({failure})")
+        raise VaultDamageError(name, f"no location has a good copy ({failure})") from failure
 
     def _answers(
         self, name: str, offset: int, length: int
