@@ -156,7 +156,7 @@ def create_app(  # noqa: C901  one route after the other
     @app.get("/v1/locations/{location}/objects")
     async def objects(scope: Worker, location: str, prefix: str) -> StreamingResponse:
         allow.listing(prefix)
-        pages = _pages(keeping, allow.location(scope, location), scope.vault.prefix, prefix)
+        pages = _pages(keeping, allow.location(scope, location), scope, prefix)
         # Before the answer begins: what goes wrong at once has a status of its own.
         first = await anext(pages)
         _log.info("lists", location=location, prefix=prefix)
@@ -201,6 +201,7 @@ async def _describe(scope: Scope, name: str, keeping: Keeping) -> Location | Non
             place,
             scope.vault.prefix,
             lambda v: (v.address, v.binds_md5),
+            organisation=scope.namespace,
             seconds=_SIGN_SECONDS,
             signing=True,
         )
@@ -237,6 +238,7 @@ async def _per_location(
                 place,
                 scope.vault.prefix,
                 lambda v: sign(scope, v, mine),
+                organisation=scope.namespace,
                 seconds=_SIGN_SECONDS,
                 signing=True,
             )
@@ -300,15 +302,20 @@ def _signed(request: SignedRequest) -> Answer:
 
 
 async def _pages(
-    keeping: Keeping, place: BackupLocation, vault: str, prefix: str
+    keeping: Keeping, place: BackupLocation, scope: Scope, prefix: str
 ) -> AsyncIterator[list[ObjectInfo]]:
     """A listing piece by piece, at least one: a vault may hold more objects than memory has room for."""
-    found = await keeping.run(place, vault, lambda v: iter(v.list(prefix)), seconds=_LIST_SECONDS)
+    run = partial(
+        keeping.run,
+        place,
+        scope.vault.prefix,
+        organisation=scope.namespace,
+        seconds=_LIST_SECONDS,
+    )
+    found = await run(lambda v: iter(v.list(prefix)))
     page = None
     while page is None or len(page) == _PAGE:
-        page = await keeping.run(
-            place, vault, lambda _: list(islice(found, _PAGE)), seconds=_LIST_SECONDS
-        )
+        page = await run(lambda _: list(islice(found, _PAGE)))
         yield page
 
 

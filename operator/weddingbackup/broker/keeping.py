@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -33,6 +33,8 @@ Credentials = Callable[[BackupLocation], Awaitable[tuple[LocationAccess, Mapping
 _THREADS = 16
 _THREADS_A_VAULT = 2
 """So many of them for one vault: else one job could take all of a location that hangs."""
+_THREADS_AN_ORGANISATION = 6
+"""So many for all vaults that one organisation's jobs work with: else it could with eight of them."""
 _SIGNING_THREADS = 4
 _FRESH_SECONDS = 60.0
 """How long credentials are used before their Secret is read again."""
@@ -59,6 +61,14 @@ class _Place:
         default_factory=WeakValueDictionary
     )
     kept: _Kept | None = None
+
+    def turns_of(self, vault: str, organisation: str) -> Iterator[asyncio.Semaphore]:
+        """What a request needs, in this order: who waits for one vault's turn keeps none of the others'."""
+        for name, threads in (
+            (f"vault {vault}", _THREADS_A_VAULT),
+            (f"organisation {organisation}", _THREADS_AN_ORGANISATION),
+        ):
+            yield self.turns.setdefault(name, asyncio.Semaphore(threads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,7 @@ class Keeping:
         prefix: str,
         work: Callable[[Vaulted], T],
         *,
+        organisation: str,
         seconds: float,
         signing: bool = False,
     ) -> T:
@@ -130,6 +141,7 @@ class Keeping:
             location: where.
             prefix: the vault's.
             work: what.
+            organisation: the namespace of whoever asks.
             seconds: how long it may take.
             signing: it only signs, and does not talk to the location.
 
@@ -146,7 +158,11 @@ class Keeping:
                 if signing:
                     loop = asyncio.get_running_loop()
                     return await loop.run_in_executor(place.signing, work, vaulted)
-                return await _talk(place, prefix, work, vaulted)
+                with ExitStack() as held:
+                    for turn in place.turns_of(prefix, organisation):
+                        await turn.acquire()
+                        held.callback(turn.release)
+                    return await _talk(place, held.pop_all(), work, vaulted)
         except TimeoutError:
             raise RefusedError(
                 RefusalCode.TRANSIENT, f"location {name} did not answer within {seconds:g} s"
@@ -193,15 +209,15 @@ class Keeping:
                     place.kept.wire.close()
 
 
-async def _talk(place: _Place, vault: str, work: Callable[[Vaulted], T], vaulted: Vaulted) -> T:
-    """Work in a thread; the vault's turn ends with the thread, not with whoever waits for it."""
-    turn = place.turns.setdefault(vault, asyncio.Semaphore(_THREADS_A_VAULT))
-    await turn.acquire()
+async def _talk(
+    place: _Place, held: ExitStack, work: Callable[[Vaulted], T], vaulted: Vaulted
+) -> T:
+    """Work in a thread; what is held ends with the thread, not with whoever waits for it."""
     loop = asyncio.get_running_loop()
 
     def release(_: object) -> None:
         with suppress(RuntimeError):  # the loop has been closed meanwhile
-            loop.call_soon_threadsafe(turn.release)
+            loop.call_soon_threadsafe(held.close)
 
     future = place.talking.submit(work, vaulted)
     future.add_done_callback(release)

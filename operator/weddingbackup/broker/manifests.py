@@ -94,7 +94,9 @@ async def store(
     def put(vaulted: Vaulted) -> None:
         _store(vaulted, plain, name, data)
 
-    await keeping.run(place, scope.vault.prefix, put, seconds=_STORE_SECONDS)
+    await keeping.run(
+        place, scope.vault.prefix, put, organisation=scope.namespace, seconds=_STORE_SECONDS
+    )
 
 
 def _read(scope: Scope, name: str, data: bytes, now: datetime) -> Plain:
@@ -158,7 +160,13 @@ async def _is_nowhere(scope: Scope, name: str, keeping: Keeping) -> bool:
     async def ask(location: str) -> bool:
         place = scope.locations[location]
         try:
-            return await keeping.run(place, scope.vault.prefix, lacks, seconds=_LOOK_SECONDS)
+            return await keeping.run(
+                place,
+                scope.vault.prefix,
+                lacks,
+                organisation=scope.namespace,
+                seconds=_LOOK_SECONDS,
+            )
         except (RefusedError, StoreError):
             return False
 

@@ -57,7 +57,7 @@ class Town:
             assert isinstance(found, Keeper)
             return found
 
-        return await self.kept.run(location, "mine", look, seconds=30)
+        return await self.kept.run(location, "mine", look, organisation="a", seconds=30)
 
 
 @pytest.fixture
@@ -95,5 +95,7 @@ async def test_a_location_that_was_changed_is_opened_anew_at_once(town: Town) ->
 
 async def test_a_listing_shows_the_vaults_own_objects_by_their_names_in_it(town: Town) -> None:
     """And not those of a vault whose prefix begins so."""
-    found = await town.kept.run(LONDON, "mine", lambda v: list(v.list("")), seconds=30)
+    found = await town.kept.run(
+        LONDON, "mine", lambda v: list(v.list("")), organisation="a", seconds=30
+    )
     assert [info.name for info in found] == ["packs/a", "packs/b"]

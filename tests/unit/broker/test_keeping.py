@@ -32,6 +32,10 @@ async def credentials(location: BackupLocation) -> tuple[LocationAccess, Mapping
     ), {}
 
 
+def prefix(vaulted: Vaulted) -> str:
+    return vaulted.prefix
+
+
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     buckets: list[str] = []
@@ -61,11 +65,30 @@ async def test_one_vaults_hung_requests_leave_threads_for_others(hang: threading
 
     for _ in range(keeping._THREADS + 1):
         with pytest.raises(RefusedError, match="did not answer"):
-            await kept.run(LONDON, "mine", stuck, seconds=0.01)
-    assert await kept.run(LONDON, "others", lambda v: v.prefix, seconds=30) == "others/"
-    assert await kept.run(LONDON, "mine", lambda v: v.prefix, seconds=30, signing=True) == "mine/"
+            await kept.run(LONDON, "mine", stuck, organisation="a", seconds=0.01)
+    assert await kept.run(LONDON, "others", prefix, organisation="a", seconds=30) == "others/"
+    assert (
+        await kept.run(LONDON, "mine", prefix, organisation="a", seconds=30, signing=True)
+        == "mine/"
+    )
     hang.set()
-    assert await kept.run(LONDON, "mine", lambda v: v.prefix, seconds=30) == "mine/"
+    assert await kept.run(LONDON, "mine", prefix, organisation="a", seconds=30) == "mine/"
+    kept.close()
+
+
+@pytest.mark.usefixtures("opened")
+async def test_one_organisations_vaults_leave_threads_for_others(hang: threading.Event) -> None:
+    kept = Keeping(credentials)
+
+    def stuck(_: Vaulted) -> bool:
+        return hang.wait(60)
+
+    for number in range(keeping._THREADS + 1):
+        with pytest.raises(RefusedError, match="did not answer"):
+            await kept.run(LONDON, f"mine-{number}", stuck, organisation="a", seconds=0.01)
+    assert await kept.run(LONDON, "theirs", prefix, organisation="b", seconds=30) == "theirs/"
+    hang.set()
+    assert await kept.run(LONDON, "mine", prefix, organisation="a", seconds=30) == "mine/"
     kept.close()
 
 
@@ -73,6 +96,6 @@ async def test_a_location_made_anew_under_its_name_is_opened_anew(opened: list[s
     kept = Keeping(credentials)
     metadata = LONDON.metadata.model_copy(update={"uid": "another"})
     for location in (LONDON, LONDON, LONDON.model_copy(update={"metadata": metadata})):
-        await asyncio.wait_for(kept.run(location, "v", lambda _: None, seconds=30), 30)
+        await asyncio.wait_for(kept.run(location, "v", prefix, organisation="a", seconds=30), 30)
     assert opened == [LONDON.metadata.uid, "another"]
     kept.close()

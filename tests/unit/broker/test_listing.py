@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,8 +49,7 @@ class Endless:
         self.left = iter(objects(*range(size)))
         self.taken: list[int] = []
 
-    async def run(self, _place: object, _vault: str, work: object, *, seconds: float) -> object:
-        assert seconds
+    async def run(self, _place: object, _vault: str, work: object, **_: object) -> object:
         result = work(self) if callable(work) else None
         if isinstance(result, list):
             self.taken.append(len(result))
@@ -62,6 +62,8 @@ class Endless:
 @pytest.mark.parametrize(("size", "pages"), [(0, [0]), (1, [1]), (2500, [1000, 1000, 500])])
 async def test_a_large_vault_is_never_held_at_once(size: int, pages: list[int]) -> None:
     keeping = Endless(size)
-    found = [page async for page in app._pages(keeping, None, "v", "packs/")]  # type: ignore[arg-type]
+    scope = SimpleNamespace(namespace="vendor", vault=SimpleNamespace(prefix="v"))
+    asked: Any = (keeping, None, scope, "packs/")
+    found = [page async for page in app._pages(*asked)]
     assert sum(map(len, found)) == size
     assert keeping.taken == pages
