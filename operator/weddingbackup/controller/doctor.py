@@ -13,6 +13,7 @@ from typing import Any
 
 from weddingbackup.controller import kits
 from weddingbackup.controller.certificates import State
+from weddingbackup.kube import organisations
 from weddingbackup.kube.client import (
     ADMISSION_BINDINGS,
     ADMISSION_POLICIES,
@@ -24,8 +25,10 @@ from weddingbackup.kube.client import (
     NETWORK_POLICIES,
     OUR_KINDS,
     PODS,
+    POLICIES,
     SECRETS,
     SERVICE_ACCOUNTS,
+    TOKEN_REVIEWS,
     ApiError,
     Cluster,
     Object,
@@ -33,16 +36,15 @@ from weddingbackup.kube.client import (
     connect,
 )
 from weddingbackup.resources import names
+from weddingbackup.resources.broker import AUDIENCE
+from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
+from weddingbackup.rules import guards
 from weddingbackup.rules.certificates import LAST_MOMENT
 
 OURS = {"app.kubernetes.io/name": "wedding-backup-operator"}
-ADMISSION = (
-    *("worker-pods", "worker-shells", "worker-jobs", "worker-accounts", "worker-tokens"),
-    *("operators-jobs", "operators-accounts"),
-)
-"""How the names of the chart's admission policies end."""
 _ATTEMPT_SECONDS = 90.0
 _POLL_SECONDS = 1.0
+_SHOWN = 5
 _REACHED, _CUT_OFF = 10, 11
 # Reaching the API server shows that the pod has a network at all, and that a silence means something.
 _ATTEMPT = f"""
@@ -100,6 +102,8 @@ async def examine(cluster: Cluster, home: str, now: datetime) -> list[Finding]:
         *await _forgeries(cluster, home),
         *await _network(cluster, home),
         *await _pod_security(cluster, home),
+        *await _tokens(cluster, home),
+        *await _organisations(cluster, home),
         *await _locations(cluster),
         *await _kits(cluster, home),
     ]
@@ -149,17 +153,17 @@ async def _certificate(cluster: Cluster, home: str, now: datetime) -> list[Findi
 
 
 async def _admission(cluster: Cluster, home: str) -> list[Finding]:
-    there = [body["metadata"]["name"] for body in await cluster.list(ADMISSION_POLICIES)]
-    bound = {body["spec"]["policyName"] for body in await cluster.list(ADMISSION_BINDINGS)}
-    mine = [name for name in there if name.startswith(f"{home}-") and name in bound]
-    missing = [end for end in ADMISSION if not any(name.endswith(f"-{end}") for name in mine)]
-    if missing:
+    problems = guards.toothless(
+        home, await cluster.list(ADMISSION_POLICIES), await cluster.list(ADMISSION_BINDINGS)
+    )
+    if problems:
         message = (
-            f"missing or not bound: {', '.join(missing)}; without them people can forge workers. "
-            "Install the chart with admission.install"
+            f"{'; '.join(problems)}: so people can forge workers. "
+            "Install the chart anew, with admission.install"
         )
         return [Finding(Grade.FAILED, "admission policies", message)]
-    return [Finding(Grade.OK, "admission policies", f"all {len(ADMISSION)} are there and bound")]
+    message = f"all {len(guards.ADMISSION)} are there and bound to refuse"
+    return [Finding(Grade.OK, "admission policies", message)]
 
 
 async def _forgeries(cluster: Cluster, home: str) -> list[Finding]:
@@ -213,7 +217,10 @@ async def _network(cluster: Cluster, home: str) -> list[Finding]:
         return [Finding(Grade.WARNING, subject, message)]
     container = ready[0]["spec"]["containers"][0]
     target = [ready[0]["status"]["podIP"], str(container["ports"][0]["containerPort"])]
-    code = await _attempt(cluster, home, container["image"], target)
+    try:
+        code = await _attempt(cluster, home, container["image"], target)
+    except ApiError as error:
+        return [Finding(Grade.WARNING, subject, f"could not be tried: {error}")]
     if code == 0:
         message = "are enforced: a pod that is no worker did not reach the broker"
         return [Finding(Grade.OK, subject, message)]
@@ -223,7 +230,15 @@ async def _network(cluster: Cluster, home: str) -> list[Finding]:
             "has to support NetworkPolicy, or nothing walls workers off"
         )
         return [Finding(Grade.WARNING, subject, message)]
-    message = f"could not be tried: the pod that was to try it ended with {code}"
+    why = {
+        None: f"within {_ATTEMPT_SECONDS:g} s no pod that was to try it came to its end: look whether "
+        "the image comes, and whether there is room",
+        _CUT_OFF: "the pod that was to try it did not even reach the API server: look at the "
+        f"cluster's network, and at NetworkPolicies in {home} that are not the chart's",
+    }
+    message = (
+        f"could not be tried: {why.get(code, f'the pod that was to try it ended with {code}')}"
+    )
     return [Finding(Grade.WARNING, subject, message)]
 
 
@@ -259,12 +274,98 @@ async def _attempt(cluster: Cluster, home: str, image: str, target: list[str]) -
 
 async def _pod_security(cluster: Cluster, home: str) -> list[Finding]:
     namespace = await cluster.get(NAMESPACES, home)
-    label = "pod-security.kubernetes.io/enforce"
+    label = guards.ENFORCE
     level = ((namespace or {}).get("metadata", {}).get("labels") or {}).get(label)
     if level == "restricted":
         return [Finding(Grade.OK, "pod security", f"{home} is held to the restricted level")]
     message = f"{home} is not held to the restricted level: kubectl label namespace {home} {label}=restricted"
     return [Finding(Grade.WARNING, "pod security", message)]
+
+
+async def _tokens(cluster: Cluster, home: str) -> list[Finding]:
+    """The first half of a worker's way to the broker: a token for it, and the word whose it is.
+
+    The second half cannot be gone from here: who has a token of a worker's account is a worker's pod.
+    """
+    subject = "tokens for the broker"
+    try:
+        token = await cluster.token("default", home, AUDIENCE)
+        spec = {"token": token, "audiences": [AUDIENCE]}
+        kind = {"apiVersion": TOKEN_REVIEWS.api_version, "kind": TOKEN_REVIEWS.kind}
+        review = await cluster.create(TOKEN_REVIEWS, {**kind, "metadata": {}, "spec": spec})
+    except ApiError as error:
+        return [Finding(Grade.WARNING, subject, f"could not be tried: {error}")]
+    status = review.get("status") or {}
+    if status.get("authenticated") and AUDIENCE in (status.get("audiences") or ()):
+        message = (
+            f"are given and recognised for audience {AUDIENCE}. Whether the broker lets a worker in is "
+            "shown by a backup alone: nobody but a worker's pod may have its token"
+        )
+        return [Finding(Grade.OK, subject, message)]
+    why = status.get("error") or "it says nothing of that audience"
+    message = (
+        f"are NOT RECOGNISED by the API server that gave one ({why}): the broker lets no worker in. An "
+        "authenticator of the cluster's own has to know audiences, too"
+    )
+    return [Finding(Grade.FAILED, subject, message)]
+
+
+async def _organisations(cluster: Cluster, home: str) -> list[Finding]:
+    """What is to be in effect in the namespaces that have policies."""
+    bodies = [WeddingBackupPolicy.model_validate(body) for body in await cluster.list(POLICIES)]
+    places = sorted({body.metadata.namespace or "" for body in bodies} - {home})
+    if not places:
+        return []
+    lax = guards.lax(await cluster.list(NAMESPACES), bodies)
+    lax.pop(home, None)
+    commands = [f"kubectl label namespace {name} {guards.ENFORCE}={x}" for name, x in lax.items()]
+    asks = bool(await cluster.list(NETWORK_POLICIES, home, labels=OURS))
+    walled = {name: await organisations.is_walled(cluster, name) for name in places}
+    open_ = [name for name, there in walled.items() if there is False] if asks else []
+    forged = [name for name in places if await _lets_forge(cluster, name)]
+    given = [name for name in places if walled[name] is not None and await _gives(cluster, name)]
+    return [
+        _among(
+            *(places, forged, Grade.FAILED, "organisations' admission"),
+            "accept a forged worker's pod: look at matchResources of the policies' bindings",
+        ),
+        _among(
+            *(places, given, Grade.FAILED, "organisations' tokens"),
+            "give people a token of the workers' account: look at the policy worker-tokens",
+        ),
+        _among(
+            *(places, [*lax], Grade.WARNING, "organisations' pod security"),
+            f"do not hold pods to the level that workers keep to: {_some(commands, '; ')}",
+        ),
+        _among(
+            *(places, open_, Grade.WARNING, "organisations' network policies"),
+            f"lack NetworkPolicy {names.WORKER_ACCOUNT}, or it was changed: the next job there puts "
+            "it right; ask who did that",
+        ),
+    ]
+
+
+def _among(places: list[str], bad: list[str], grade: Grade, subject: str, message: str) -> Finding:
+    if not bad:
+        return Finding(Grade.OK, subject, f"nothing is amiss in {len(places)} with policies")
+    return Finding(grade, subject, f"{len(bad)} of {len(places)} ({_some(bad)}) {message}")
+
+
+async def _lets_forge(cluster: Cluster, namespace: str) -> bool:
+    resource, body = forgeries(namespace)[0]
+    try:
+        await cluster.create(resource, body, dry_run=True)
+    except ApiError:
+        return False  # whoever refuses it, there is no such pod
+    return True
+
+
+async def _gives(cluster: Cluster, namespace: str) -> bool:
+    try:
+        await cluster.token(names.WORKER_ACCOUNT, namespace, AUDIENCE)
+    except ApiError:
+        return False
+    return True
 
 
 async def _locations(cluster: Cluster) -> list[Finding]:
@@ -284,12 +385,16 @@ async def _kits(cluster: Cluster, home: str) -> list[Finding]:
     if not bare:
         message = f"all {len(vaults)} vaults are covered by an exported kit"
         return [Finding(Grade.OK, "recovery kits", message)]
-    some = ", ".join(f"{vault.namespace}/{vault.policy}" for vault in bare[:5])
+    some = _some([f"{vault.namespace}/{vault.policy}" for vault in bare])
     message = (
-        f"{len(bare)} of {len(vaults)} vaults are lost with the cluster ({some}"
-        f"{', …' if len(bare) > 5 else ''}): weddingbackup recovery-kit export"  # noqa: PLR2004  a few names
+        f"{len(bare)} of {len(vaults)} vaults are lost with the cluster ({some}): "
+        "weddingbackup recovery-kit export"
     )
     return [Finding(Grade.WARNING, "recovery kits", message)]
+
+
+def _some(every: list[str], between: str = ", ") -> str:
+    return between.join([*every[:_SHOWN], *(["…"] if len(every) > _SHOWN else [])])
 
 
 async def _deployment(cluster: Cluster, home: str, component: str) -> Object | None:

@@ -65,6 +65,14 @@ async def prepare(cluster: Cluster, namespace: str, *, network_policy: bool) -> 
         await _wall(cluster, namespace)
 
 
+async def is_walled(cluster: Cluster, namespace: str) -> bool | None:
+    """Whether the wall around workers is as it was made; None where no worker was ever prepared for."""
+    if await cluster.get(SERVICE_ACCOUNTS, names.WORKER_ACCOUNT, namespace) is None:
+        return None
+    there = await cluster.get(NETWORK_POLICIES, names.WORKER_ACCOUNT, namespace)
+    return there is not None and there["spec"] == _spec()
+
+
 async def _wall(cluster: Cluster, namespace: str) -> None:
     spec = _spec()
     body = {
