@@ -28,7 +28,8 @@ def doctor(kubeconfig: str | None, home: str) -> None:
     """Look at the installation, and try whether what protects it is in effect.
 
     Forged workers are offered to the API server, which must refuse them (nothing is stored), and a
-    short Job in the operator's namespace tries a connection that a NetworkPolicy forbids.
+    short Job in the operator's namespace tries a connection that a NetworkPolicy forbids. Tokens
+    are asked for, and thrown away. Namespaces with policies are looked at, too.
 
     Ends with 1 where something FAILED. A WARNING is something that you should know.
     """

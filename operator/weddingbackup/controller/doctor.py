@@ -45,6 +45,8 @@ OURS = {"app.kubernetes.io/name": "wedding-backup-operator"}
 _ATTEMPT_SECONDS = 90.0
 _POLL_SECONDS = 1.0
 _SHOWN = 5
+_BY_POLICY = "ValidatingAdmissionPolicy"
+"""The API server's word for who refused."""
 _REACHED, _CUT_OFF = 10, 11
 # Reaching the API server shows that the pod has a network at all, and that a silence means something.
 _ATTEMPT = f"""
@@ -174,7 +176,7 @@ async def _forgeries(cluster: Cluster, home: str) -> list[Finding]:
         try:
             await cluster.create(resource, body, dry_run=True)
         except ApiError as error:
-            if "ValidatingAdmissionPolicy" in str(error):
+            if _BY_POLICY in str(error):
                 findings.append(Finding(Grade.OK, subject, "is refused"))
             else:
                 message = f"could not be tried: {error}"
@@ -322,9 +324,24 @@ async def _organisations(cluster: Cluster, home: str) -> list[Finding]:
     asks = bool(await cluster.list(NETWORK_POLICIES, home, labels=OURS))
     walled = {name: await organisations.is_walled(cluster, name) for name in places}
     open_ = [name for name, there in walled.items() if there is False] if asks else []
-    forged = [name for name in places if await _lets_forge(cluster, name)]
-    given = [name for name in places if walled[name] is not None and await _gives(cluster, name)]
+    forges = {name: await _lets_forge(cluster, name) for name in places}
+    gives = {name: await _gives(cluster, name) for name in places if walled[name] is not None}
+    forged = [name for name in places if forges[name]]
+    given = [name for name, is_given in gives.items() if is_given]
+    untried = sorted({name for each in (forges, gives) for name, x in each.items() if x is None})
     return [
+        *(
+            [
+                Finding(
+                    Grade.WARNING,
+                    "organisations",
+                    f"could not be tried in {_some(untried)}: "
+                    "something other than the admission policies refused; try as an administrator",
+                )
+            ]
+            if untried
+            else []
+        ),
         _among(
             *(places, forged, Grade.FAILED, "organisations' admission"),
             "accept a forged worker's pod: look at matchResources of the policies' bindings",
@@ -351,20 +368,22 @@ def _among(places: list[str], bad: list[str], grade: Grade, subject: str, messag
     return Finding(grade, subject, f"{len(bad)} of {len(places)} ({_some(bad)}) {message}")
 
 
-async def _lets_forge(cluster: Cluster, namespace: str) -> bool:
+async def _lets_forge(cluster: Cluster, namespace: str) -> bool | None:
+    """None where nobody knows: what refused it was not the admission policies."""
     resource, body = forgeries(namespace)[0]
     try:
         await cluster.create(resource, body, dry_run=True)
-    except ApiError:
-        return False  # whoever refuses it, there is no such pod
+    except ApiError as error:
+        return False if _BY_POLICY in str(error) else None
     return True
 
 
-async def _gives(cluster: Cluster, namespace: str) -> bool:
+async def _gives(cluster: Cluster, namespace: str) -> bool | None:
+    """See `_lets_forge`; a token that is given is let go of at once."""
     try:
         await cluster.token(names.WORKER_ACCOUNT, namespace, AUDIENCE)
-    except ApiError:
-        return False
+    except ApiError as error:
+        return False if _BY_POLICY in str(error) else None
     return True
 
 

@@ -19,7 +19,7 @@ def ended(code: int) -> Any:
     return {"status": {"containerStatuses": [{"state": {"terminated": {"exitCode": code}}}]}}
 
 
-RUNNING = {"status": {"containerStatuses": [{"state": {"running": {}}}]}}
+RUNNING: Any = {"status": {"containerStatuses": [{"state": {"running": {}}}]}}
 
 
 class Api:
@@ -71,3 +71,34 @@ async def test_each_end_of_the_attempt_is_told_and_nothing_is_left(
     assert finding.grade is grade
     assert said in finding.message
     assert api.jobs == []
+
+
+class Refusing:
+    """An API server that refuses in these words, or not at all."""
+
+    def __init__(self, words: str | None) -> None:
+        self.words = words
+
+    async def create(self, *_: object, dry_run: bool) -> None:
+        assert dry_run
+        await self.token()
+
+    async def token(self, *_: object) -> None:
+        if self.words is not None:
+            raise ApiError(self.words, status=403, reason="Forbidden")
+
+
+@pytest.mark.parametrize(
+    ("words", "accepted"),
+    [
+        (None, True),
+        ("ValidatingAdmissionPolicy 'ops-worker-pods' denied request", False),
+        ("exceeded quota: no-pods", None),
+    ],
+)
+async def test_what_others_refuse_is_not_taken_for_guarded(
+    words: str | None, accepted: object
+) -> None:
+    api: Any = Refusing(words)
+    assert await doctor._lets_forge(api, "vendor") is accepted
+    assert await doctor._gives(api, "vendor") is accepted
