@@ -28,7 +28,7 @@ async def test_a_point_that_a_backup_pinned_is_waited_for(home: Home) -> None:
             "phase": "Completed",
             "vault": {"id": vault.kit.vault_id, "prefix": vault.kit.prefix},
             "manifest": {"name": "snapshots/2026/12/05/one-" + "ab" * 32, "sha256": "ab" * 32},
-            "pointTime": "2026-12-05T12:00:00.25Z",
+            "pointTime": "2025-12-06T12:00:00.25Z",
             "locations": [{"name": name, "phase": "Committed"} for name in names],
         },
     )
