@@ -134,6 +134,19 @@ def test_full_checks_that_are_asked_for_for_ever_are_made_once_a_day(
         assert told is None or (word in told and at(NOON + pause) in told)
 
 
+def test_while_something_is_lost_a_check_may_be_asked_for_each_hour() -> None:
+    loss = {"time": at(NOON), "objects": ["packs/x"], "count": 1}
+    for after, level in ((HOUR / 2, None), (HOUR, CheckLevel.FULL)):
+        now = NOON + after
+        found = wedding(
+            {CHECK_REQUESTED: at(now)},
+            checked=rows(NOON, NOON),
+            lastCheck=last(timedelta(), "Full"),
+            loss=loss,
+        )
+        assert due_check(found, HOLDERS, NOON - DAY, now=now) is level
+
+
 def test_collections_that_are_asked_for_for_ever_are_made_once_an_hour() -> None:
     for more in ({}, {"message": "no room"}):
         done = {"time": at(NOON), **more}
