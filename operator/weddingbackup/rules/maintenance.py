@@ -95,7 +95,9 @@ def check_held_back(policy: WeddingBackupPolicy, *, now: datetime) -> str | None
     if last.level is not CheckLevel.FULL:
         return None
     if policy.status.loss is not None:  # whoever mends something wants to know
-        return _pause("check", last.time + AGAIN, "one an hour is made while something is lost", now)
+        return _pause(
+            "check", last.time + AGAIN, "one an hour is made while something is lost", now
+        )
     return _pause("check", last.time + ASKED_EVERY, "one a day is made when asked for", now)
 
 
