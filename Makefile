@@ -27,7 +27,7 @@ venv: $(READY) ## Make the virtual environment
 .PHONY: lock
 lock: $(READY) ## Resolve the dependencies anew into requirements/*.txt
 	for name in runtime dev; do \
-	  UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --upgrade --universal \
+	  UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --upgrade --universal --no-strip-extras \
 	    --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    $$([ $$name = dev ] && echo "--extra dev --constraints requirements/runtime.txt" || true) \
 	    --output-file requirements/$$name.txt pyproject.toml; \
