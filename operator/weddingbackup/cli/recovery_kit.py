@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from weddingbackup.cli.vault import text
-from weddingbackup.cli.vault.places import Location, location_options, open_stores
+from weddingbackup.cli.vault.location import Location
+from weddingbackup.cli.vault.places import location_options, open_stores
 from weddingbackup.controller import kits
 from weddingbackup.stores.api import Store
 from weddingbackup.stores.errors import StoreError

@@ -7,7 +7,7 @@ import click
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from weddingbackup.cli.vault.places import Directory, Location
+from weddingbackup.cli.vault.location import Directory, Location
 from weddingbackup.resources.common import Table
 from weddingbackup.resources.tasks import LocationAccess
 from weddingbackup.stores import open_keeper, open_store
