@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from weakref import WeakValueDictionary
 
 from weddingbackup.controller.bulkheads import Bulkheads
+from weddingbackup.controller.listings import Listings
 from weddingbackup.kube import events
 from weddingbackup.kube.client import Cluster, ConflictError, Object, Resource
 from weddingbackup.kube.jobs import Platform
@@ -25,7 +26,7 @@ class Context:
         now: the clock, which a test may set.
         locks: one an object, so that a timer and an event never decide on it at the same time.
         lines: who waits for a Job in the operator's namespace, by what shares a bound there.
-        listings: of vaults, that go on behind a reconcile; see `measures`.
+        listings: of vaults, that go on behind a reconcile.
     """
 
     cluster: Cluster
@@ -34,7 +35,7 @@ class Context:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     locks: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
     lines: dict[str, Line] = field(default_factory=dict)
-    listings: dict[str, tuple[str, asyncio.Task[int | None]]] = field(default_factory=dict)
+    listings: Listings = field(default_factory=Listings)
 
     @property
     def home(self) -> str:

@@ -4,16 +4,21 @@ It is listed anew after each backup, whatever became of it, and after each colle
 written on the vault's Secret, for quotas count it for as long as the vault is there, with or without its
 policy.
 
-A listing takes as long as it takes. A reconcile waits for it a while, and the next look finds it ended.
+A listing takes as long as it takes: a reconcile waits for it a moment, and a later one finds it ended
+(controller/listings.py).
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping
+from functools import partial
 
 import structlog
 
 from weddingbackup.controller import access
+from weddingbackup.controller.bulkheads import HungError
 from weddingbackup.controller.context import Context
+from weddingbackup.controller.listings import UnfinishedError, Version
 from weddingbackup.kube import registry
 from weddingbackup.kube.client import POLICIES, Object
 from weddingbackup.kube.registry import Registered, Row
@@ -28,10 +33,12 @@ from weddingbackup.vault.errors import VaultError
 
 _log = structlog.get_logger()
 
-_PATIENCE = 30.0
-"""Seconds that a reconcile waits for listings."""
+_PATIENCE = 3.0
+"""Seconds that a reconcile waits for listings: whoever waits for the reconcile, waits for them."""
 _SECONDS = 3600.0
 """For one location to list a vault: a thousand objects a request, some ten requests a second."""
+_END_SECONDS = 60.0
+"""More than a listing takes to see that its time is over."""
 
 
 async def stored(
@@ -59,7 +66,8 @@ async def stored(
     if under_way or (untouched and not vault.imported):
         return vault.measured
     state = f"{newest.manifest if newest else ''} {rfc3339(collection.time) if collection else ''}"
-    return await _look(context, locations, vault, state, began)
+    measured, _ = await _look(context, locations, vault, state, began)
+    return measured
 
 
 async def left_behind(
@@ -75,21 +83,25 @@ async def left_behind(
     Returns:
         the account with what was seen.
     """
-    told = dict(rows)
-    for name, row in rows.items():
-        if row.settled or {*running} & {*row.began}:
-            continue
-        secret = await registry.secret(context.cluster, context.home, name)
-        if secret is None or await _looked_after(context, secret):
-            continue
-        try:
-            vault = registry.registered(secret)
-        except VaultError:
-            continue  # nobody knows where it is; it counts as it last did
-        locations = await access.registered(context)
-        seen = await _look(context, locations, vault, vault.measured.state, row.began)
-        told[name] = Row(bytes=seen.bytes or row.bytes, settled=seen.settled)
-    return told
+    waiting = [
+        name for name, row in rows.items() if not row.settled and not {*running} & {*row.began}
+    ]
+    seen = await asyncio.gather(*(_behind(context, name, rows[name]) for name in waiting))
+    return {**rows, **dict(zip(waiting, seen, strict=True))}
+
+
+async def _behind(context: Context, name: str, row: Row) -> Row:
+    """An account's row, after a look where nobody else looks."""
+    secret = await registry.secret(context.cluster, context.home, name)
+    if secret is None or await _looked_after(context, secret):
+        return row
+    try:
+        vault = registry.registered(secret)
+    except VaultError:
+        return row  # nobody knows where it is; it counts as it last did
+    locations = await access.registered(context)
+    seen, covered = await _look(context, locations, vault, vault.measured.state, row.began)
+    return row.after(seen, covered)
 
 
 async def _looked_after(context: Context, secret: Object) -> bool:
@@ -105,55 +117,68 @@ async def _look(
     vault: Registered,
     state: str,
     began: Collection[str],
-) -> Measured:
+) -> tuple[Measured, Collection[str]]:
+    """What is known, and the BackupJobs all of whose bytes are in it."""
     known, now = vault.measured, context.now()
     asked = rules.due(known, state, locations, began=bool(began), now=now)
     if not asked:
-        return known
-    version = f"{state} {','.join(sorted(began))}"
-    found = await _listed(context, [locations[name] for name in asked], vault, version)
-    measured = rules.seen(known, found, locations, state=state, began=bool(began), now=now)
-    await registry.measure(context.cluster, context.home, vault, measured, began)
-    return measured
+        return known, ()
+    found = await context.listings.look(
+        vault.kit.prefix,
+        vault.organisation,
+        {name: partial(_ask, context, locations[name], vault) for name in asked},
+        Version(state, frozenset(began)),
+        patience=_PATIENCE,
+    )
+    measured = rules.seen(
+        known,
+        found.heard,
+        locations,
+        failed=found.failed,
+        unfinished=found.unfinished,
+        state=state,
+        began=bool(began),
+        now=now,
+    )
+    if measured != known or found.covered:
+        await registry.measure(context.cluster, context.home, vault, measured, found.covered)
+    return measured, found.covered
 
 
-async def _listed(
-    context: Context, locations: Collection[BackupLocation], vault: Registered, version: str
-) -> dict[str, int | None]:
-    """Bytes by location; None where it does not answer, or not yet."""
-    asking = {}
-    for location in locations:
-        key = f"{location.metadata.name}/{vault.kit.prefix}"
-        before, task = context.listings.get(key, ("", None))
-        if task is None or before != version:  # what an older one tells may lack what came since
-            task = asyncio.create_task(_ask(context, location, vault))
-            context.listings[key] = (version, task)
-        asking[key] = (location.metadata.name, task)
-    await asyncio.wait([task for _, task in asking.values()], timeout=_PATIENCE)
-    found: dict[str, int | None] = {}
-    for key, (name, task) in asking.items():
-        found[name] = task.result() if task.done() else None
-        if task.done() and context.listings[key][1] is task:
-            del context.listings[key]
-    return found
+async def _ask(
+    context: Context, location: BackupLocation, vault: Registered, slot: int
+) -> int | None:
+    """What one location tells; None where it does not answer.
 
-
-async def _ask(context: Context, location: BackupLocation, vault: Registered) -> int | None:
-    """What one location tells; None where it does not answer."""
+    Raises:
+        UnfinishedError: it takes too long.
+    """
     if not is_readable(location):
         return None
     name = location.metadata.name
 
     def ask() -> int:
+        # By itself: a thread cannot be stopped, and would keep the place from others.
+        end = time.monotonic() + _SECONDS
         keeper = open_keeper(reach, credentials, prefix=vault.kit.prefix)
+        size = 0
         try:
-            return sum(found.size for found in keeper.list(""))
+            for found in keeper.list(""):
+                size += found.size
+                if time.monotonic() > end:
+                    raise UnfinishedError
         finally:
             keeper.close()
+        return size
 
     try:
         reach, credentials = await access.for_operator(context, location)
-        return await context.bulkheads.run(f"measure/{name}", ask, seconds=_SECONDS)
+        return await context.bulkheads.run(
+            f"measure/{name}/{slot}", ask, seconds=_SECONDS + _END_SECONDS
+        )
+    except (UnfinishedError, HungError):
+        _log.warning("a vault is too large to be listed", location=name, vault=vault.kit.prefix)
+        raise UnfinishedError from None
     except Exception as error:  # noqa: BLE001  whatever an SDK throws, it has not told
         _log.warning("a location did not list a vault", location=name, error=str(error))
         return None

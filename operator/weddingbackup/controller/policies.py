@@ -76,6 +76,11 @@ async def reconcile(context: Context, body: Object) -> bool:
         ),
     )
     status = rules.assess(policy, facts, now=now)
+    # First the word, then the deed: a backup that is ordered goes by the placement that status tells, and
+    # nobody who waits for the word waits for a listing.
+    if status.dump() != policy.status.dump():
+        await context.publish(POLICIES, body, status)
+        return True
     measured = await measures.stored(
         context,
         facts.locations,
@@ -91,7 +96,6 @@ async def reconcile(context: Context, body: Object) -> bool:
         }
     )
     if status.dump() != policy.status.dump():
-        # First the word, then the deed: a backup that is ordered goes by the placement that status tells.
         await context.publish(POLICIES, body, status)
         return True
     for job in rules.expendable(every, facts.locations):

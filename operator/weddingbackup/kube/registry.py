@@ -48,6 +48,14 @@ class Row(Model):
     settled: bool = True
     """Whether another look would tell the same."""
 
+    def after(self, measured: Measured, covered: Collection[str]) -> "Row":
+        """The row after a look, which saw all that these BackupJobs stored."""
+        return Row(
+            bytes=self.bytes if measured.bytes is None else measured.bytes,
+            began=[uid for uid in self.began if uid not in covered],
+            settled=measured.settled,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Registered:
@@ -205,7 +213,7 @@ async def secret(cluster: Cluster, home: str, name: str) -> Object | None:
 
 
 async def measure(
-    cluster: Cluster, home: str, vault: Registered, measured: Measured, began: Collection[str]
+    cluster: Cluster, home: str, vault: Registered, measured: Measured, covered: Collection[str]
 ) -> None:
     """Write down what a vault takes, for itself and for the sum of its organisation.
 
@@ -216,22 +224,14 @@ async def measure(
         home: the operator's namespace.
         vault: the vault.
         measured: what was seen.
-        began: UIDs of the BackupJobs that had begun, and ended, before the look.
+        covered: UIDs of the BackupJobs all of whose bytes were seen.
     """
-
-    def looked(row: Row) -> Row:
-        return Row(
-            bytes=row.bytes if measured.bytes is None else measured.bytes,
-            began=[uid for uid in row.began if uid not in began],
-            settled=measured.settled,
-        )
-
     # The account last: a mark that stays too long costs a look, and one that is lost hides what was stored.
     patch = {"metadata": {"annotations": {_MEASURED: measured.to_json()}}}
     if (
         await cluster.patch(SECRETS, vault.secret, home, patch) is not None
     ):  # else it was erased meanwhile
-        await _account(cluster, home, vault, looked)
+        await _account(cluster, home, vault, lambda row: row.after(measured, covered))
 
 
 async def begin(cluster: Cluster, home: str, vault: Registered, backup: str) -> None:

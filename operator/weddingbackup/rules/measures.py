@@ -69,9 +69,11 @@ def due(
 
 def seen(
     known: Measured,
-    found: Mapping[str, int | None],
+    heard: Mapping[str, int],
     locations: Collection[str],
     *,
+    failed: Collection[str] = (),
+    unfinished: Collection[str] = (),
     state: str,
     began: bool,
     now: datetime,
@@ -80,18 +82,17 @@ def seen(
 
     Args:
         known: what was before.
-        found: bytes by location that was asked; None where the listing did not end.
+        heard: bytes by location that was listed to its end, now or while nobody looked.
         locations: all that are registered: of others nobody will ever know.
+        failed: locations that did not answer.
+        unfinished: locations that are not listed to the end yet: the look goes on.
         state: what the vault had come to before the look.
         began: as for `due`.
         now: when the look was.
     """
-    heard = {name: size for name, size in found.items() if size is not None}
-    at = {name: size for name, size in known.at.items() if name in locations}
-    return Measured(
-        at={**at, **heard},
-        unlisted=sorted(found.keys() - heard.keys()),
-        state=state,
-        looked_at=now.replace(microsecond=0),
-        late=began,
-    )
+    at = {name: size for name, size in known.at.items() if name in locations} | dict(heard)
+    unlisted = sorted({*failed, *unfinished})
+    if unfinished:
+        return known.model_copy(update={"at": at, "unlisted": unlisted})
+    looked_at = now.replace(microsecond=0)
+    return Measured(at=at, unlisted=unlisted, state=state, looked_at=looked_at, late=began)

@@ -16,8 +16,13 @@ def test_the_largest_counts() -> None:
     assert Measured().bytes is None
 
 
-def look(known: Measured, *, began: bool = False, **found: int | None) -> Measured:
-    return seen(known, found, ALL, state="y", began=began, now=NOON)
+def look(
+    known: Measured, *, began: bool = False, unfinished: str = "", **found: int | None
+) -> Measured:
+    heard = {name: size for name, size in found.items() if size is not None}
+    failed = found.keys() - heard.keys()
+    given = {"failed": failed, "unfinished": unfinished, "state": "y", "began": began}
+    return seen(known, heard, ALL, now=NOON, **given)  # type: ignore[arg-type]
 
 
 def test_a_listing_that_did_not_end_makes_nothing_less() -> None:
@@ -25,6 +30,13 @@ def test_a_listing_that_did_not_end_makes_nothing_less() -> None:
     assert after.at == {"a": 6, "b": 9, "c": 2}
     assert (after.bytes, after.unlisted, after.settled) == (9, ["b"], False)
     assert look(after, b=1).bytes == 6
+
+
+def test_a_look_that_goes_on_tells_what_it_has_and_is_asked_for_again() -> None:
+    after = look(SEEN, a=12, unfinished="bc")
+    assert (after.at, after.unlisted) == ({"a": 12, "b": 9, "c": 9}, ["b", "c"])
+    assert not after.settled
+    assert due(after, "y", ALL, began=False, now=NOON) == list(ALL)  # the state is not reached
 
 
 def test_a_location_that_is_registered_no_more_counts_no_more() -> None:
