@@ -89,7 +89,7 @@ async def test_nothing_is_covered_before_all_that_answer_have_told() -> None:
     await a.end(1)
     await c.end(None)
     found = await glance(listings, asks, "job")
-    assert found == Found({"a": 1}, frozenset(), frozenset({"b"}), frozenset())
+    assert found == Found({"a": 1}, frozenset({"c"}), frozenset({"b"}), frozenset())
     assert a.begun.empty()  # it is not listed anew meanwhile
     await b.end(2)
     found = await glance(listings, asks, "job")
