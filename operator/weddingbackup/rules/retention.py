@@ -108,8 +108,9 @@ def keep(
     note(Reason.UNSURE, [p for p in ordered if p.standing is Standing.POSSIBLE])
     uncommitted = [p for p in past if p.standing is Standing.UNCOMMITTED]
     note(Reason.YOUNG, [p for p in uncommitted if p.time > now - grace])
+    certain = {point.manifest for point in committed}
     for point in uncommitted:
-        among = [p for p in past if p.standing is Standing.COMMITTED or p is point]
+        among = [p for p in past if p.manifest in certain or p is point]
         if any(point in chosen for _, chosen in _wished(among, kept, now, lossy)):
             note(Reason.FEWER, [point])
     return [Decision(point, tuple(reasons[point.manifest])) for point in ordered]

@@ -107,6 +107,11 @@ class S3Keeper(BaseKeeper):
                 )
             if following is None:
                 return
+            if following == asked.get("continuation-token"):  # it would go on for ever
+                raise TransientError(
+                    f"{self.address} gives the same part of a listing again and again",
+                    location=self.location,
+                )
             asked["continuation-token"] = following
 
     def head(self, name: str) -> ObjectInfo:

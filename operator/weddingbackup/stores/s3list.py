@@ -43,7 +43,7 @@ def parse(body: bytes) -> tuple[Sequence[Listed], str | None]:
     """
     try:
         # Expat bounds what entities expand to.
-        page = ET.fromstring(body)  # noqa: S314  see above
+        page = ET.fromstring(body, ET.XMLParser(encoding="utf-8"))  # noqa: S314  see above
     except ET.ParseError as error:
         raise ValueError(f"it is no XML: {error}") from None
     if _tag(page) != "ListBucketResult":
@@ -75,12 +75,19 @@ def _listed(element: ET.Element, decode: Callable[[str], str]) -> Listed:
     return Listed(
         decode(facts["Key"]),
         int(facts["Size"]),
-        datetime.fromisoformat(facts["LastModified"]),
+        _moment(facts["LastModified"]),
         md5_of(facts.get("ETag", "")),
         facts.get("StorageClass", ""),
         is_back="RestoreExpiryDate" in restored,
         is_returning=restored.get("IsRestoreInProgress") == "true",
     )
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return moment
 
 
 def _texts(element: ET.Element) -> dict[str, str]:

@@ -106,6 +106,20 @@ class Catalog:
     unanswered: dict[str, str]
     answered: frozenset[str]
 
+    def places(self, stores: Sequence[Store]) -> frozenset[str]:
+        """Locations where points may be: those that were asked, and those that points name."""
+        named = (location for point in self.points for location in point.plain.locations)
+        return frozenset(named) | {store.location for store in stores}
+
+    def may_lack_a_point(self, stores: Sequence[Store]) -> bool:
+        """Whether a point may be committed of which nobody who answered has a copy.
+
+        It is at as many locations as its quorum, of which nothing tells but points of its vault; where
+        there is none, one location may have one.
+        """
+        quorum = min((point.plain.quorum for point in self.points), default=1)
+        return len(self.places(stores) - self.answered) >= quorum
+
 
 def points(stores: Sequence[Store]) -> list[Point]:
     """List the recovery points, newest first; a location that does not answer is left out."""

@@ -65,6 +65,11 @@ class Entrance:
         inside = self._inside.result()
         return isinstance(inside, Closed) and isinstance(inside.error, TransientError)
 
+    @property
+    def is_late(self) -> bool:
+        """Whether it fails for no more than that it has not answered yet."""
+        return not self._waits and not self._inside.done()
+
     def waiting(self) -> Entrance:
         """Give the same location for who has time: nothing fails because there is no answer yet."""
         twin = copy.copy(self)

@@ -21,6 +21,7 @@ from weddingbackup.stores.errors import (
     StoreError,
     TransientError,
 )
+from weddingbackup.vault.entrance import Entrance, waiting
 from weddingbackup.vault.errors import VaultDamageError
 from weddingbackup.vault.lanes import Fleet, Lane, Step
 from weddingbackup.vault.names import LAST_REPLACEMENT, replacement
@@ -113,6 +114,30 @@ class Fetcher:
             ArchivedError: one has it archived, and none has it good and at hand.
             StoreError: no location answers.
         """
+        late = self._late()
+        try:
+            return self._read(name, offset, length, check)
+        except (StoreError, VaultDamageError):
+            # Who was not waited for may be who has it: nothing is lost before all have been heard.
+            if not late:
+                raise
+            self._wait_for(late)
+            return self._read(name, offset, length, check)
+
+    def _late(self) -> list[int]:
+        with self._lock:
+            return [
+                number
+                for number, store in enumerate(self._stores)
+                if isinstance(store, Entrance) and store.is_late
+            ]
+
+    def _wait_for(self, late: Sequence[int]) -> None:
+        with self._lock:
+            for number in late:
+                self._stores[number] = waiting(self._stores[number])
+
+    def _read(self, name: str, offset: int, length: int, check: Callable[[bytes], T]) -> T:
         failure: StoreError | VaultDamageError | None = None
         for number in range(LAST_REPLACEMENT + 1):
             found = False

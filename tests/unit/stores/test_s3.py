@@ -18,7 +18,7 @@ from weddingbackup.resources.common import Provider
 from weddingbackup.resources.tasks import LocationAccess
 from weddingbackup.stores import open_keeper, s3list, v4
 from weddingbackup.stores.api import PutIntent, SignedRequest
-from weddingbackup.stores.errors import UnsupportedError
+from weddingbackup.stores.errors import TransientError, UnsupportedError
 from weddingbackup.stores.s3 import S3Keeper
 
 NOW = datetime(2026, 12, 5, 14, 30, 7, tzinfo=UTC)
@@ -166,12 +166,22 @@ def test_a_last_page_ends() -> None:
         PAGE.replace(b"<Size>17</Size>", b""),
         PAGE.replace(b"<Size>17</Size>", b"<Size/>"),
         PAGE.replace(b"2026-12-05T14:30:08Z", b"yesterday"),
+        PAGE.replace(b"2026-12-05T14:30:08Z", b"2026-12-05T14:30:08"),
+        PAGE.replace(b"UTF-8", b"rot13").replace(b"<Size>0</Size>", b""),
         PAGE.replace(b"<NextContinuationToken>1/+=&amp;</NextContinuationToken>", b""),
     ],
 )
 def test_what_is_no_page_never_looks_like_an_empty_bucket(body: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  all that parse raises
         s3list.parse(body)
+
+
+def test_a_listing_that_goes_in_circles_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = keeper()
+    monkeypatch.setattr(here._wire, "get", lambda *_, **__: PAGE)
+    with pytest.raises(TransientError, match="again and again"):
+        list(here.list(""))
+    here.close()
 
 
 def test_signing_and_listing_need_no_sdk() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.unit.vault.fakes import MemorySource, MemoryTarget, World, rng, some_files
 from weddingbackup.stores.errors import StoreError, TransientError
+from weddingbackup.vault import fetch
 from weddingbackup.vault.catalog import catalog, find_point
 from weddingbackup.vault.entrance import waiting
 from weddingbackup.vault.errors import RefusedError
@@ -122,6 +124,37 @@ def test_everything_comes_back_without_it(world: World, silent: Silent) -> None:
     restore(vault, point, "photos", target, progress=Progress())
     assert target.files == some_files()
     assert silent.asked == [("get", FORMAT)]
+
+
+def test_bytes_that_are_good_there_alone_are_waited_for(
+    world: World, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.stores[2].fault = silent
+    vault = opened(world)
+    point = catalog(vault.stores, patience=ALL_BUT_ONE).points[0]
+    for store in world.stores[:2]:
+        for name in [name for name in store.objects if name.startswith("packs/")]:
+            del store.objects[name]
+
+    def wait(store: Store) -> Store:
+        silent.go.set()
+        return waiting(store)
+
+    monkeypatch.setattr(fetch, "waiting", wait)
+    target = MemoryTarget()
+    restore(vault, point, "photos", target, progress=Progress())
+    assert target.files == some_files()
+
+
+def test_a_point_that_may_be_at_silent_locations_alone_is_told(world: World) -> None:
+    found = catalog(world.stores)
+    assert not found.may_lack_a_point(world.stores)
+    two = replace(found, answered=frozenset({"a", "b"}))
+    assert not two.may_lack_a_point(world.stores)  # two of three hold what is committed
+    one = replace(found, answered=frozenset({"a"}))
+    assert one.may_lack_a_point(world.stores)
+    assert one.may_lack_a_point(world.stores[:1])  # b and c were not given, and have it
+    assert replace(two, points=[]).may_lack_a_point(world.stores)
 
 
 def test_a_point_that_only_it_has_is_waited_for(world: World, silent: Silent) -> None:

@@ -9,7 +9,8 @@ from weddingbackup.cli.vault import text
 from weddingbackup.rules.points import Standing, is_ahead
 from weddingbackup.stores.api import Store
 from weddingbackup.vault.catalog import Catalog, Point, catalog, merge
-from weddingbackup.vault.parallel import choosing
+from weddingbackup.vault.entrance import waiting
+from weddingbackup.vault.parallel import Patience, choosing
 
 LATEST = "latest"
 _SHORT = 12
@@ -23,16 +24,28 @@ def short_name(point: Point) -> str:
 def look(stores: Sequence[Store], *, thoroughly: bool = False) -> Catalog:
     """All points; what stood in the way of knowing more is said.
 
+    A location is given up for silent only where no committed point can be at such ones alone; else all
+    are waited for.
+
     Thoroughly: every location's copies of manifests are read, not only one good copy of each.
     """
     if thoroughly:
         known = merge([catalog([store]) for store in stores])
     else:
         known = catalog(stores, patience=choosing(len(stores)))
+        if known.unanswered and known.may_lack_a_point(stores):
+            click.echo(f"waiting for {', '.join(known.unanswered)}", err=True)
+            known = catalog([waiting(store) for store in stores], patience=Patience(len(stores)))
     for location, why in known.unanswered.items():
         click.echo(f"warning: {location} does not answer: {why}", err=True)
     for name in known.unreadable:
         click.echo(f"warning: {name} is damaged wherever it is", err=True)
+    if known.may_lack_a_point(stores):
+        others = ", ".join(sorted(known.places(stores) - known.answered))
+        click.echo(
+            f"warning: a newer point may have been committed where nothing was heard: {others}",
+            err=True,
+        )
     return known
 
 
