@@ -161,10 +161,75 @@ def test_whatever_is_asked_for_no_more_is_stored(asked: list[tuple[int, str, int
     assert sum(most) <= LIMIT - STORED
 
 
-def test_what_is_remembered_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spending, "_GRANTS", 2)
-    monkeypatch.setattr(spending, "_JOBS", 3)
-    spent = Spending()
+def bounded(monkeypatch: pytest.MonkeyPatch, **bounds: int) -> Spending:
+    for name, bound in bounds.items():
+        monkeypatch.setattr(spending, name, bound)
+    return Spending()
+
+
+def of(namespace: str, uid: str, *, minute: int = 0) -> Scope:
+    return replace(job(uid, minute=minute), namespace=namespace)
+
+
+def test_what_is_remembered_of_one_organisation_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = bounded(monkeypatch, _GRANTS=2, _JOBS=3)
     for number in range(5):
         spent.charge(job(str(number)), put(number, 1))
-    assert (len(spent._granted), len(spent._organisations["bella"])) == (2, 3)
+    assert (len(spent._granted), len(spent._jobs)) == (2, 3)
+
+
+def test_what_is_remembered_of_all_organisations_has_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spent = bounded(monkeypatch, _JOBS_IN_ALL=3, _GRANTS_IN_ALL=2)
+    for number in range(9):
+        spent.charge(of(f"org-{number}", "one"), put(1, 1))
+    assert (len(spent._granted), len(spent._jobs)) == (2, 3)
+    assert [*spent._jobs._found] == ["org-6", "org-7", "org-8"]
+    assert [*spent._granted._found] == ["org-7", "org-8"]
+
+
+def test_the_organisation_that_was_idle_longest_is_forgotten_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spent = bounded(monkeypatch, _JOBS_IN_ALL=2)
+    spent.charge(of("bella", "one"), put(1, 90))
+    spent.charge(of("carla", "one"), put(1, 90))
+    spent.charge(of("bella", "one"), put(2, 10))
+    spent.charge(of("dora", "one"), put(1, 90))
+    assert grants(spent, of("bella", "one"), put(3, 1)) == [False]
+    assert grants(spent, of("carla", "one"), put(3, 100)) == [True]
+
+
+def test_the_job_that_was_granted_something_last_is_not_the_one_that_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spent = bounded(monkeypatch, _JOBS=2)
+    for number, uid in enumerate(("one", "two", "one", "three")):
+        spent.charge(job(uid), put(number, 30 if uid == "one" else 10))
+    assert grants(spent, job("one"), put(9, 31), put(9, 30)) == [False, True]
+
+
+def test_a_flood_of_one_organisation_has_no_other_charged_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spent = bounded(monkeypatch, _GRANTS=3, _GRANTS_IN_ALL=5)
+    assert grants(spent, of("bella", "one"), put(1, 50), put(2, 50)) == [True, True]
+    assert all(grants(spent, of("flood", "one"), *(put(number, 1) for number in range(50))))
+    assert grants(spent, of("bella", "one"), put(1, 50), put(2, 50)) == [True, True]
+
+
+def test_grants_that_are_forgotten_leave_what_was_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much is asked for: to be charged twice costs who asks, and to be forgotten the others."""
+    spent = bounded(monkeypatch, _GRANTS=1, _GRANTS_IN_ALL=2)
+    assert grants(spent, of("bella", "one"), put(1, 60)) == [True]
+    for number in range(5):
+        spent.charge(of(f"org-{number}", "one"), put(1, 1))
+    assert grants(spent, of("bella", "one"), put(1, 60), put(2, 40)) == [False, True]
+
+
+def test_who_is_refused_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = bounded(monkeypatch, _JOBS=1)
+    assert grants(spent, job("one"), put(1, 100)) == [True]
+    assert grants(spent, job("two"), put(2, 1), put(2, 1)) == [False, False]
+    assert len(spent._jobs) == 1
