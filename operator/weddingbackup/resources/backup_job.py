@@ -142,7 +142,7 @@ class QuotaStatus(Model):
     """What the organisation's limit on bytes left for this backup."""
 
     limit: Annotated[int, Field(ge=0)]
-    """Bytes that the organisation's vaults may take at each location."""
+    """Bytes that the organisation's vaults may take, each at the location where it takes the most."""
     stored: Annotated[int, Field(ge=0)]
     """Bytes that they took when this backup began."""
     beside: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=MOST_BESIDE)] = (

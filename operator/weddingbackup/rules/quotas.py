@@ -1,8 +1,8 @@
 """What one organisation may use: annotations of its namespace, or else the fleet's defaults.
 
-Three limits: jobs at once, bytes that its vaults take at each location, and locations a policy. A limit
-that nobody can read lets nothing pass: it was meant to hold something back. Who has bytes left is admitted,
-and held by the broker to what is left (broker/spending.py).
+Three limits: jobs at once, bytes that its vaults take, each at the location where it takes the most, and
+locations a policy. A limit that nobody can read lets nothing pass: it was meant to hold something back. Who
+has bytes left is admitted, and held by the broker to what is left (broker/spending.py).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -78,7 +78,7 @@ def admit(
         quotas: its limits.
         backups: its BackupJobs.
         recoveries: its RecoveryRequests.
-        stored: bytes that its vaults take at each location, also those that policies left behind.
+        stored: bytes that its vaults take, each where it takes the most, also those that policies left behind.
         unmeasured: UIDs of BackupJobs that may have stored what is not in `stored`.
     """
     running = sum(backup.status.phase is BackupPhase.RUNNING for backup in backups) + sum(
@@ -97,8 +97,8 @@ def admit(
     if stored >= quotas.bytes:
         return Problem(
             EXCEEDED,
-            f"The vaults of this namespace take {stored} bytes at each location, those that deleted policies "
-            f"left behind too, and it may have {quotas.bytes}: {_ADVICE}",
+            f"The vaults of this namespace take {stored} bytes, each at the location where it takes the most, "
+            f"those that deleted policies left behind too, and it may have {quotas.bytes}: {_ADVICE}",
         )
     if len(unmeasured) > MOST_BESIDE:
         return Problem(
@@ -113,8 +113,9 @@ def exhausted(found: QuotaStatus) -> Problem:
     """Why a backup that was admitted is granted nothing more."""
     return Problem(
         EXCEEDED,
-        f"The vaults of this namespace took {found.stored} bytes at each location when this backup began, "
-        f"and may take {found.limit}; with it, and others that began since, they would take more: {_ADVICE}",
+        f"The vaults of this namespace took {found.stored} bytes when this backup began, each at the location "
+        f"where it took the most, and may take {found.limit}; with it, and others that began since, they would "
+        f"take more: {_ADVICE}",
     )
 
 
