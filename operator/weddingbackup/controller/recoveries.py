@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 
 from weddingbackup.controller import access, broker, maintenance, sight, workers
 from weddingbackup.controller.backups import of_policy
@@ -26,10 +27,11 @@ from weddingbackup.resources.recovery_request import (
 from weddingbackup.resources.wedding_backup_policy import WeddingBackupPolicy
 from weddingbackup.rules import recovery as rules
 from weddingbackup.rules import stages
-from weddingbackup.rules.access import allowed_namespaces, may_recover
+from weddingbackup.rules.access import allowed_namespaces, is_grant_pending, may_recover
 from weddingbackup.rules.archived import archived
 from weddingbackup.rules.choice import Pin, RecoveryPoint, Unsettled, Wanted, choose
 from weddingbackup.rules.locations import is_readable
+from weddingbackup.rules.points import Standing, is_ahead
 from weddingbackup.rules.recovery import Restore
 from weddingbackup.rules.workload import Problem, Workload
 from weddingbackup.vault.catalog import Catalog, Point
@@ -74,7 +76,8 @@ async def _step(context: Context, body: Object, request: RecoveryRequest) -> boo
         await _remove_jobs(context, request)
         status = rules.failed(request, refusal.problem, now=context.now())
     except broker.NotReadyError as error:
-        phase = request.status.phase
+        pinned = request.status.phase is Phase.RECOVERING
+        phase = Phase.RECOVERING if pinned else Phase.PLANNING
         status = rules.under_way(request, phase, error.problem, now=context.now())
     # The point is pinned by this write, before any Job is made: killed after it, the next reconcile finds
     # phase Recovering without Jobs, and makes them for the very same point.
@@ -104,8 +107,9 @@ async def _plan(context: Context, request: RecoveryRequest) -> Status:
         _completed(context, policy, vault),
     )
     found = seen.catalog
+    points = [_fact(point) for point in found.points if point.vault_id.hex() == vault.kit.vault_id]
     point = choose(
-        [_fact(point) for point in found.points if point.vault_id.hex() == vault.kit.vault_id],
+        points,
         wanted,
         pins=[_pin(backup, found) for backup in completed],
         silent=seen.silent,
@@ -115,8 +119,8 @@ async def _plan(context: Context, request: RecoveryRequest) -> Status:
         return rules.under_way(request, Phase.PLANNING, point.problem, now=context.now())
     if isinstance(point, Problem):
         raise _RefusedError(point)
-    newest = max((each.time for each in found.points if each.committed), default=point.time)
-    if point.time < newest and await maintenance.is_collecting(context, policy):
+    may_go = _is_older(point, points, context.now())
+    if may_go and await maintenance.is_collecting(context, policy):
         # It may be one of those that go, and nobody told the collection to leave it.
         problem = Problem(
             "CollectionUnderWay",
@@ -145,12 +149,29 @@ async def _plan(context: Context, request: RecoveryRequest) -> Status:
     return rules.planned(request, point, restores, vault=place, locations=readable, now=now)
 
 
+def _is_older(point: RecoveryPoint, points: Iterable[RecoveryPoint], now: datetime) -> bool:
+    """Whether a collection may remove it: the newest committed one stays, and so do those of the future."""
+    return any(
+        other.standing is Standing.COMMITTED
+        and other.time > point.time
+        and not is_ahead(other.time, now)
+        for other in points
+    )
+
+
 async def _policy(context: Context, request: RecoveryRequest) -> WeddingBackupPolicy:
     name, namespace = request.spec.policy_ref.name, request.spec.policy_ref.namespace
     own = request.metadata.namespace or ""
     body = await context.cluster.get(POLICIES, name, namespace or own)
     if namespace not in {None, own}:
         policy = WeddingBackupPolicy.model_validate(body) if body else None
+        if policy is not None and is_grant_pending(policy, own):
+            message = (
+                f"WeddingBackupPolicy {name} of namespace {namespace} names {own} in "
+                "spec.recovery.allowedNamespaces, and its status.grants does not name it yet: that is "
+                "written when the operator next looks after the policy. Goes on then."
+            )
+            raise broker.NotReadyError(Problem("GrantPending", message))
         organisation = await organisations.read(context.cluster, own)
         if policy is None or not may_recover(policy, own, organisation.uid):
             # The same for both: whether there is one is nobody's business here.

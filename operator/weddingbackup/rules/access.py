@@ -22,6 +22,17 @@ def may_recover(policy: WeddingBackupPolicy, namespace: str, uid: str) -> bool:
     )
 
 
+def is_grant_pending(policy: WeddingBackupPolicy, namespace: str) -> bool:
+    """Whether the spec names a namespace that the status has not got yet, under any UID.
+
+    So it is until the policy is next reconciled: where the name is new, and after an upgrade from an
+    operator that wrote no grants down.
+    """
+    return namespace in policy.spec.recovery.allowed_namespaces and all(
+        grant.namespace != namespace for grant in policy.status.grants
+    )
+
+
 def grants(policy: WeddingBackupPolicy, uids: Mapping[str, str]) -> list[Grant]:
     """Whom the spec names, each with the UID that its namespace had when it was first seen.
 

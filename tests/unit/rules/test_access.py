@@ -4,7 +4,13 @@ import pytest
 
 from tests.unit.rules.facts import location, policy
 from weddingbackup.resources.wedding_backup_policy import Grant, WeddingBackupPolicy
-from weddingbackup.rules.access import allowed_namespaces, granted, grants, may_recover
+from weddingbackup.rules.access import (
+    allowed_namespaces,
+    granted,
+    grants,
+    is_grant_pending,
+    may_recover,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +47,14 @@ def test_a_name_alone_grants_nothing() -> None:
     assert not may_recover(named("planner"), "planner", "1")
     assert not may_recover(named("planner", planner="1"), "planner", "2")
     assert not may_recover(named(planner="1"), "planner", "1")
+
+
+def test_a_grant_is_pending_until_the_status_has_the_name_under_whatever_uid() -> None:
+    assert is_grant_pending(named("planner"), "planner")
+    assert is_grant_pending(named("planner", "rival", rival="1"), "planner")
+    assert not is_grant_pending(named("planner", planner="1"), "planner")
+    assert not is_grant_pending(named("planner"), "rival")
+    assert not is_grant_pending(policy(), "planner")
 
 
 def test_a_grant_keeps_the_uid_that_it_was_first_seen_with() -> None:

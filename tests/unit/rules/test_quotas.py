@@ -76,7 +76,9 @@ def test_bytes_are_told_of_each_vault_at_the_location_where_it_takes_the_most() 
     assert isinstance(full, Problem)
     assert "take 10 bytes, each at the location where it takes the most" in full.message
     spent = quotas.exhausted(QuotaStatus(limit=10, stored=9)).message
-    assert "took 9 bytes when this backup began, each at the location where it took the most" in spent
+    assert (
+        "took 9 bytes when this backup began, each at the location where it took the most" in spent
+    )
 
 
 def test_who_has_too_many_backups_that_nobody_measured_waits() -> None:
