@@ -5,7 +5,7 @@ operator's namespace nobody else writes. What runs is counted there each time: k
 forgets who waits, and no Job.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from weddingbackup.controller import workers
 from weddingbackup.controller.context import Context
@@ -53,21 +53,36 @@ async def create(
 
 
 async def _under_way(context: Context, works: Collection[Work]) -> list[str]:
-    """The organisation of each Job that has not ended; "" where a Job does not tell it."""
+    """The organisation of each Job that has a place."""
     found: list[Object] = []
     for work in works:
         labels = {names.LABEL_TASK: work.value}
         # Those that went well stay for an hour, thousands when many small copies are caught up.
         going = {"status.successful": "0"}
         found += await context.cluster.list(JOBS, context.home, labels=labels, fields=going)
-    owners = [jobs.owner_of(job, context.home) for job in found if not has_ended(job)]
+    return holders(found, context.home)
+
+
+def holders(found: Iterable[Object], home: str) -> list[str]:
+    """The organisation of each of these Jobs that has a place; "" where a Job does not tell it.
+
+    A Job whose node is gone is to fail (FailureTarget), and does not while the Node object stays, which may
+    be for ever: its place is free as soon as its end is decided.
+    """
+    owners = [jobs.owner_of(job, home) for job in found if not _true(job) & (_ENDED | _DECIDED)]
     return [owner.namespace if owner else "" for owner in owners]
 
 
 def has_ended(job: Object) -> bool:
     """Whether a Job is done or has failed for good."""
+    return bool(_true(job) & _ENDED)
+
+
+_ENDED = frozenset({"Complete", "Failed"})
+_DECIDED = frozenset({"SuccessCriteriaMet", "FailureTarget"})
+
+
+def _true(job: Object) -> set[str]:
+    """The conditions that hold of a Job."""
     conditions = (job.get("status") or {}).get("conditions") or []
-    return any(
-        condition["type"] in {"Complete", "Failed"} and condition["status"] == "True"
-        for condition in conditions
-    )
+    return {condition["type"] for condition in conditions if condition["status"] == "True"}
