@@ -3,7 +3,8 @@
 Two bounds: so many Jobs at once of all organisations, and so many of each. A place that comes free
 goes to the organisation that waits longest. One that has got a place waits anew, behind the others; one that
 is at its own bound does not wait in the line. So it is round-robin by organisation, and however many objects
-a greedy one has, each other comes before its next Job.
+a greedy one has, each other comes before its next Job. Where places may be lent, one that is at its own bound gets
+more while nobody waits in the line, but never the last that is free.
 
 The line lives in the operator's memory alone: when that starts anew, all begin to wait anew.
 """
@@ -21,13 +22,20 @@ FORGOTTEN: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How many Jobs may be under way: of all organisations, and of each."""
+    """How many Jobs may be under way.
+
+    Attributes:
+        all: of all organisations.
+        each: of each, whoever waits.
+        lent: one that has so many gets more while nobody else waits, as long as a place is left for others.
+    """
 
     all: int
     each: int
+    lent: bool = False
 
 
-MAINTENANCE: Final = Bounds(all=4, each=1)
+MAINTENANCE: Final = Bounds(all=4, each=1, lent=True)
 """Checks and collections together: after a long silence a fleet's are due at once."""
 
 COPIES: Final = Bounds(all=16, each=4)
@@ -55,7 +63,13 @@ def ask(
     running = Counter(under_way)
     if running[organisation] >= bounds.each:
         leave(line, organisation)
-        return f"Waits for another one of this namespace to end: {bounds.each} may run at once."
+        others_wait = any(running[name] < bounds.each for name in line)
+        if bounds.lent and not others_wait and len(under_way) < bounds.all - 1:
+            return None
+        more = ", and more while others leave places idle" if bounds.lent else ""
+        return (
+            f"Waits for another one of this namespace to end: {bounds.each} may run at once{more}."
+        )
     line[organisation] = now  # one that is in the line keeps its place
     # Places that are free are kept for those before, until they ask.
     before = sum(

@@ -132,7 +132,6 @@ async def test_a_vault_is_checked_and_collected_in_the_operators_namespace_witho
     await protected(home)
     before = await home.settle(POLICIES, "wedding")
     assert condition(before, "Protected")["reason"] == "ChecksDue"
-    assert await home.jobs("collect") == []
     await end_check(home)
     [check], [collect] = await home.jobs("check"), await home.jobs("collect")
     vault = await home.vault()
@@ -181,7 +180,7 @@ async def test_what_a_check_found_is_told_once_and_its_job_makes_room_for_the_ne
         while [job["metadata"]["uid"]] == [x["metadata"]["uid"] for x in await home.jobs("check")]:
             await morrow.settle(POLICIES, "wedding")
     await morrow.settle(POLICIES, "wedding")
-    [check] = await under_way(home)
+    [check] = await under_way(home, "check")
     assert task(check)["level"] == "Full"
 
 
@@ -301,7 +300,19 @@ async def test_too_many_locations_without_credentials_stop_a_collection_and_no_c
     assert len(task(check)["locations"]) == 1
 
 
-async def test_a_policys_check_and_collection_take_turns(home: Home) -> None:
+async def test_a_policys_check_and_collection_run_together_where_nobody_else_waits(
+    home: Home,
+) -> None:
+    await protected(home)
+    policy = await home.settle(POLICIES, "wedding")
+    assert [len(await home.jobs(work)) for work in ("check", "collect")] == [1, 1]
+    assert not {"checkWaits", "collectionWaits"} & set(policy["status"])
+
+
+async def test_a_policys_check_and_collection_take_turns_where_nothing_is_lent(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "MAINTENANCE", Bounds(all=4, each=1))
     await protected(home)
     policy = await home.settle(POLICIES, "wedding")
     assert [len(await home.jobs(work)) for work in ("check", "collect")] == [1, 0]

@@ -36,7 +36,7 @@ class Platform:
 
 
 def test_an_organisation_at_its_own_bound_waits_for_itself_and_keeps_no_place() -> None:
-    platform = Platform(MAINTENANCE)
+    platform = Platform(TWO)
     assert platform.get("greedy")
     assert "of this namespace" in (platform.ask("greedy") or "")
     assert platform.line == {}
@@ -103,8 +103,49 @@ def test_the_line_starts_anew_with_the_operator_and_the_bounds_hold() -> None:
     assert [platform.get(name) for name in "abdc"] == [False, False, False, False]
 
 
+def test_places_that_nobody_else_waits_for_are_lent_but_the_last() -> None:
+    platform = Platform(MAINTENANCE)
+    assert [platform.get("a") for _ in range(4)] == [True, True, True, False]
+    assert "idle" in (platform.ask("a") or "")
+    assert platform.get("b")
+
+
+def test_the_last_place_is_for_one_that_has_none_whoever_has_the_others() -> None:
+    platform = Platform(MAINTENANCE)
+    assert [platform.get(name) for name in "abaab"] == [True, True, True, False, False]
+    assert platform.get("c")
+
+
+def test_nothing_is_lent_while_another_waits() -> None:
+    platform = Platform(MAINTENANCE)
+    assert [platform.get(name) for name in "aaabc"] == [True, True, True, True, False]
+    del platform.under_way[1:3]  # two places are free, and c has not asked again
+    assert not platform.get("a")
+    assert platform.get("c")
+    platform.under_way.remove("b")
+    assert platform.get("a")
+
+
+def test_places_are_lent_past_one_in_the_line_that_could_use_none() -> None:
+    platform = Platform(MAINTENANCE)
+    platform.line = {"b": NOON}
+    platform.under_way = ["a", "b"]
+    assert platform.get("a")
+
+
+def test_one_that_is_gone_keeps_places_from_being_lent_for_a_while_only() -> None:
+    platform = Platform(MAINTENANCE)
+    assert [platform.get(name) for name in "aaabc"] == [True, True, True, True, False]
+    del platform.under_way[1:3]
+    platform.now += FORGOTTEN
+    assert platform.get("a")
+
+
 bounds = st.builds(
-    lambda each, more: Bounds(all=each + more, each=each), st.integers(1, 3), st.integers(0, 3)
+    lambda each, more, lent: Bounds(all=each + more, each=each, lent=lent),
+    st.integers(1, 3),
+    st.integers(0, 3),
+    st.booleans(),
 )
 organisations = st.sampled_from("abcdefg")
 events = st.lists(
@@ -122,17 +163,28 @@ def test_no_bound_is_ever_passed(limit: Bounds, happens: list[tuple[str, str | i
     platform = Platform(limit)
     for kind, what in happens:
         if kind == "ask":
-            platform.ask(str(what))
+            others = [name for name in platform.line if name != what]
+            has = platform.under_way.count(str(what))
+            if platform.get(str(what)) and has >= limit.each:
+                assert limit.lent
+                assert all(platform.under_way.count(name) >= limit.each for name in others)
+                assert len(platform.under_way) < limit.all  # one is left for others
         elif kind == "restart":
             platform.line = {}
         elif platform.under_way:
             platform.under_way.pop(int(what) % len(platform.under_way))
         assert len(platform.under_way) <= limit.all
-        assert all(count <= limit.each for count in Counter(platform.under_way).values())
+        most = max(limit.each, limit.all - 1) if limit.lent else limit.each
+        assert all(count <= most for count in Counter(platform.under_way).values())
 
 
 @given(
-    st.sampled_from([Bounds(1, 1), Bounds(2, 1), Bounds(2, 2), Bounds(3, 1), Bounds(3, 2)]),
+    st.builds(
+        Bounds,
+        all=st.integers(1, 3),
+        each=st.integers(1, 2),
+        lent=st.booleans(),
+    ),
     st.lists(st.one_of(st.sampled_from("abcd"), st.integers(0, 2)), min_size=12, max_size=60),
 )
 def test_who_is_told_to_wait_was_not_overtaken_twice_by_the_same_organisation(
