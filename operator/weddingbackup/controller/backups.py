@@ -33,7 +33,7 @@ from weddingbackup.rules.access import allowed_namespaces
 from weddingbackup.rules.backup import Action
 from weddingbackup.rules.commit import Sight
 from weddingbackup.rules.replication import catch_up, held
-from weddingbackup.rules.turns import COPIES
+from weddingbackup.rules.turns import COPIES, VERIFICATIONS, Bounds
 from weddingbackup.rules.workload import Problem
 from weddingbackup.vault.errors import VaultError
 
@@ -283,8 +283,9 @@ async def _confirm(context: Context, backup: BackupJob) -> Status:
     for number, row in enumerate(rows):
         unverified = row.phase is not LocationPhase.COMMITTED
         if unverified and seen.sights.get(row.name) is Sight.THERE:
+            bounds = VERIFICATIONS if commit.waits(rows, status.quorum or 0) else COPIES
             rows[number] = await _catch_up(
-                context, backup, row, known, status.announced.name, holders
+                context, backup, row, known, status.announced.name, holders, bounds
             )
     moment = plain.point_time if plain else None
     return commit.judge(backup, rows, seen.sights, moment, now=context.now())
@@ -311,7 +312,9 @@ async def _replicate(context: Context, backup: BackupJob) -> Status | None:
             next_rows.append(row)
         else:
             holders = rules.committed_rows(backup.status)
-            next_rows.append(await _catch_up(context, backup, row, serving, manifest.name, holders))
+            next_rows.append(
+                await _catch_up(context, backup, row, serving, manifest.name, holders, COPIES)
+            )
     return rules.complete(backup, next_rows, now=context.now())
 
 
@@ -322,6 +325,7 @@ async def _catch_up(  # noqa: PLR0917  a Job is of many things
     locations: Mapping[str, BackupLocation],
     manifest: str,
     holders: Iterable[str],
+    bounds: Bounds,
 ) -> LocationStatus:
     """Have one location filled, or what it has verified, by a Job in the operator's namespace.
 
@@ -341,7 +345,7 @@ async def _catch_up(  # noqa: PLR0917  a Job is of many things
                 context, (locations[x] for x in sorted({*holders, row.name}) if x in locations)
             )
             body = _build_copy(context, backup, name, row.name, taking_part, manifest)
-            reason = await turns.create(context, {Work.COPY}, COPIES, body, owner)
+            reason = await turns.create(context, {Work.COPY}, bounds, body, owner)
             return held(decision.row, reason) if reason else decision.row
     except UnmadeError as error:
         return row.model_copy(update={"message": error.problem.message[:1024]})

@@ -32,11 +32,12 @@ async def create(
     Raises:
         UnmadeError: it cannot be made until a person acts.
     """
-    key = "/".join(sorted(works))
+    body = counted(body, bounds)
+    key = "/".join([*sorted(works), bounds.apart])
     line = context.lines.setdefault(key, {})
 
     async def ask() -> str | None:
-        under_way = await _under_way(context, works)
+        under_way = await _under_way(context, works, bounds)
         return rules.ask(line, owner.namespace, under_way, bounds, now=context.now())
 
     # Those who have to wait look without the lock, all at a time.
@@ -52,7 +53,20 @@ async def create(
     return None
 
 
-async def _under_way(context: Context, works: Collection[Work]) -> list[str]:
+_APART = f"{names.GROUP}/counted-apart"
+"""Annotation of a Job that counts apart from others of its work; one made by an older operator has none."""
+
+
+def counted(body: Object, bounds: Bounds) -> Object:
+    """The Job, saying where it counts."""
+    if not bounds.apart:
+        return body
+    metadata = body["metadata"]
+    annotations = {**(metadata.get("annotations") or {}), _APART: bounds.apart}
+    return {**body, "metadata": {**metadata, "annotations": annotations}}
+
+
+async def _under_way(context: Context, works: Collection[Work], bounds: Bounds) -> list[str]:
     """The organisation of each Job that has a place."""
     found: list[Object] = []
     for work in works:
@@ -60,16 +74,21 @@ async def _under_way(context: Context, works: Collection[Work]) -> list[str]:
         # Those that went well stay for an hour, thousands when many small copies are caught up.
         going = {"status.successful": "0"}
         found += await context.cluster.list(JOBS, context.home, labels=labels, fields=going)
-    return holders(found, context.home)
+    return holders(found, context.home, bounds)
 
 
-def holders(found: Iterable[Object], home: str) -> list[str]:
-    """The organisation of each of these Jobs that has a place; "" where a Job does not tell it.
+def holders(found: Iterable[Object], home: str, bounds: Bounds) -> list[str]:
+    """The organisation of each of these Jobs that has a place here; "" where a Job does not tell it.
 
     A Job whose node is gone is to fail (FailureTarget), and does not while the Node object stays, which may
     be for ever: its place is free as soon as its end is decided.
     """
-    owners = [jobs.owner_of(job, home) for job in found if not _true(job) & (_ENDED | _DECIDED)]
+    owners = [
+        jobs.owner_of(job, home)
+        for job in found
+        if (job["metadata"].get("annotations") or {}).get(_APART, "") == bounds.apart
+        and not _true(job) & (_ENDED | _DECIDED)
+    ]
     return [owner.namespace if owner else "" for owner in owners]
 
 

@@ -66,6 +66,11 @@ def _row(
             return row
 
 
+def waits(rows: Sequence[LocationStatus], quorum: int) -> bool:
+    """Whether a commit still waits for what is verified; what lacks beyond its quorum is caught up at leisure."""
+    return sum(row.phase is LocationPhase.COMMITTED for row in rows) < quorum
+
+
 UNVERIFIED = (
     "All is there, and is being read and verified: this location does not do so on arrival."
 )
@@ -117,14 +122,29 @@ def judge(
             "counts: these locations do not check on arrival what they are sent.",
         )
         return backups.delayed(current, problem, now=now)
-    if end.reason != backups.WORKER_ENDED:
-        return backups.failed(current, Problem(end.reason, end.message), now=now)
-    unheard = f" {', '.join(silent)} did not answer." if silent else ""
-    problem = Problem(
-        "NoQuorum",
-        f"{held} of {len(found)} locations are seen to hold the backup; the quorum is {quorum}.{unheard}",
-    )
+    if unverified and held + len(unverified) >= quorum:
+        # Whatever became of the worker: all that it had to store is there.
+        problem = _unverified([row for row in open_rows if row.name in unverified], held, quorum)
+    elif end.reason != backups.WORKER_ENDED:
+        problem = Problem(end.reason, end.message)
+    else:
+        unheard = f" {', '.join(silent)} did not answer." if silent else ""
+        problem = Problem(
+            "NoQuorum",
+            f"{held} of {len(found)} locations are seen to hold the backup; the quorum is {quorum}.{unheard}",
+        )
     return backups.failed(current, problem, now=now)
+
+
+def _unverified(late: Sequence[LocationStatus], held: int, quorum: int) -> Problem:
+    """What a backup lacks where only a verification is missing, and what kept each of them."""
+    where = ", ".join(row.name for row in late)
+    why = " ".join(f"{row.name}: {row.message}" for row in late)
+    return Problem(
+        "NoQuorum",
+        f"What lies at {where} was not verified in time, within {VERIFIED // timedelta(hours=1)} hours. "
+        f"{held} other locations hold the backup; the quorum is {quorum}. {why}",
+    )
 
 
 def _behind(row: LocationStatus, silent: Sequence[str]) -> LocationStatus:

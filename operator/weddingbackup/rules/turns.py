@@ -28,18 +28,24 @@ class Bounds:
         all: of all organisations.
         each: of each, whoever waits.
         lent: one that has so many gets more while nobody else waits, as long as a place is left for others.
+        apart: what a Job says of itself that counts here, apart from others of its work; "" for those that
+            say nothing.
     """
 
     all: int
     each: int
     lent: bool = False
+    apart: str = ""
 
 
 MAINTENANCE: Final = Bounds(all=4, each=1, lent=True)
 """Checks and collections together: after a long silence a fleet's are due at once."""
 
 COPIES: Final = Bounds(all=16, each=4)
-"""Copies, and verifications of what was stored: a location that was away lags behind many backups."""
+"""Copies to locations that lack a backup: one that was away lags behind many."""
+
+VERIFICATIONS: Final = Bounds(all=16, each=4, apart="verification")
+"""Verifications that a backup's commit waits for, a day at most: copies, which last hours, never come before."""
 
 
 Line = MutableMapping[str, datetime]

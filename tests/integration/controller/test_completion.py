@@ -155,30 +155,58 @@ async def test_what_a_location_does_not_check_on_arrival_is_verified_first(home:
 async def test_one_that_has_much_to_copy_keeps_nobody_elses_verification_away(
     home: Home, other: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backups, "COPIES", Bounds(all=1, each=1))
+    one = Bounds(all=1, each=1, apart="verification")
+    monkeypatch.setattr(backups, "VERIFICATIONS", one)
     for each in (home, other):
-        await each.running_backup(answering="abc", unbound="bc")
+        await each.running_backup(answering="abc", unbound="abc")
         await each.announce("abc")
         await each.end_worker()
     greedy = await home.settle(BACKUPS, "one")
     [copy] = await home.jobs("copy")
-    [held] = [each for each in "bc" if home.full(each) != task(copy)["target"]]
-    assert "of this namespace" in messages(greedy)[held]
+    held = [each for each in "abc" if home.full(each) != task(copy)["target"]]
+    assert all("of this namespace" in messages(greedy)[each] for each in held)
     waiting = await other.settle(BACKUPS, "one")
     assert reason(waiting) == "Verifying"
-    assert all("turn" in messages(waiting)[each] for each in "bc")
+    assert all("turn" in messages(waiting)[each] for each in "abc")
 
     await home.end_well(copy)
     for _ in range(3):
         greedy = await home.settle(BACKUPS, "one")
-        assert greedy["status"]["phase"] == "Completed"
-        assert "turn" in messages(greedy)[held]
+        assert reason(greedy) == "Verifying"
+        assert all("turn" in messages(greedy)[each] for each in held)
     await other.settle(BACKUPS, "one")
     await home.settle(BACKUPS, "one")
     owners = [jobs.owner_of(job, home.context.home) for job in await home.jobs("copy")]
     assert sorted(owner.namespace for owner in owners if owner) == sorted(
         [home.namespace, other.namespace]
     )
+
+
+async def test_copies_keep_no_commit_from_its_verification(
+    home: Home, other: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Bounds(all=1, each=1)
+    monkeypatch.setattr(backups, "COPIES", one)
+    monkeypatch.setattr(backups, "VERIFICATIONS", replace(one, apart="verification"))
+    for each in (home, other):
+        await each.running_backup(answering="abc", unbound="bc")
+        await each.announce("abc")
+        await each.end_worker()
+    await home.settle(BACKUPS, "one")
+    [verification] = await home.jobs("copy")
+    await home.end_well(verification)
+    # Its quorum is held: what lacks beyond that is a copy as any other, and has the only place.
+    committed = await home.settle(BACKUPS, "one")
+    assert committed["status"]["phase"] == "Completed"
+    assert len(await home.jobs("copy")) == 2
+    await other.settle(BACKUPS, "one")
+    owners = [jobs.owner_of(job, home.context.home) for job in await home.jobs("copy")]
+    assert [owner.namespace for owner in owners if owner].count(other.namespace) == 1
+    # Started anew, the operator counts each where its Job says.
+    anew = Home(replace(home.context, lines={}), other.namespace, other.store)
+    waiting = await anew.settle(BACKUPS, "one")
+    assert len(await home.jobs("copy")) == 3
+    assert sum("of this namespace" in messages(waiting)[each] for each in "bc") == 1
 
 
 async def test_a_commit_whose_worker_failed_afterwards_counts(home: Home) -> None:

@@ -16,7 +16,7 @@ from weddingbackup.resources.backup_job import (
 from weddingbackup.resources.backup_location import BackupLocation
 from weddingbackup.resources.common import LocationPhase
 from weddingbackup.rules import backup as backups
-from weddingbackup.rules.commit import BRIEF, LONG, VERIFIED, Sight, judge, rows
+from weddingbackup.rules.commit import BRIEF, LONG, VERIFIED, Sight, judge, rows, waits
 from weddingbackup.rules.conditions import find
 
 THERE, ABSENT, SILENT = Sight.THERE, Sight.ABSENT, Sight.SILENT
@@ -125,6 +125,42 @@ def test_a_backup_that_is_never_verified_ends_or_can_be_ended() -> None:
     cancelled = order.model_copy(update={"spec": order.spec.model_copy(update={"cancel": True})})
     assert look(sights, order=cancelled, locations=unbound).phase is Phase.CANCELLED
     assert look(sights, order=cancelled).phase is Phase.COMPLETED  # a commit cannot be taken back
+
+
+@pytest.mark.parametrize("reason", ["WorkerEnded", "OutOfMemory"])
+def test_where_only_the_verification_lacks_it_is_said_and_why(reason: str) -> None:
+    order = ended(reason)
+    locations = {name: bound(name, checks=name == "a") for name in "abc"}
+    sights = {"a": THERE, "b": THERE, "c": ABSENT}
+    found = [
+        row.model_copy(update={"message": "Waits for its turn."}) if row.name == "b" else row
+        for row in rows(order.status.locations, sights, locations)
+    ]
+    status = judge(order, found, sights, NOON, now=NOON + VERIFIED)
+    assert (status.phase, reason_of(status)) == (Phase.FAILED, "NoQuorum")
+    told = status.message or ""
+    assert "What lies at b was not verified in time, within 24 hours" in told
+    assert "b: Waits for its turn." in told
+    assert "seen to hold" not in told
+
+
+def test_what_lacks_more_than_a_verification_is_not_said_to_lack_that() -> None:
+    unbound = {name: bound(name, checks=False) for name in "abc"}
+    status = look({"a": THERE, "b": ABSENT, "c": ABSENT}, locations=unbound, waited=VERIFIED)
+    assert reason_of(status) == "NoQuorum"
+    assert "in time" not in (status.message or "")
+
+
+def test_a_commit_waits_for_verifications_until_its_quorum_is_held() -> None:
+    found = [
+        LocationStatus(name=name, phase=phase)
+        for name, phase in zip(
+            "abc",
+            [LocationPhase.COMMITTED, LocationPhase.COMMITTED, LocationPhase.LAGGING],
+            strict=True,
+        )
+    ]
+    assert [waits(found, quorum) for quorum in (2, 3)] == [False, True]
 
 
 def test_a_location_of_which_nothing_is_known_is_not_believed() -> None:
