@@ -241,8 +241,9 @@ class TestKilledWorker:
         world.apply(world.policy())
         world.wait_phase("bj", only_backup(world), "Completed")
         world.shell("portfolio", LOSS)
+        # Slow enough to be killed long before the end: of one that ends while it is killed nothing is told.
         for name in THREE:
-            world.locations[name].proxy.toxic("bandwidth", "downstream", rate=4000)
+            world.locations[name].proxy.toxic("bandwidth", "downstream", rate=1000)
         world.apply(world.request("back"))
         kill_worker(world, "restore")
         done = world.wait_phase("rr", "back", "Completed", "Failed", seconds=180)
